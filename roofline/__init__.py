@@ -1,0 +1,63 @@
+"""roofline: how fast a neural network will run on a piece of hardware, why, and what to change.
+
+    >>> import roofline
+    >>> analysis = roofline.analyze("mobilenetv4_conv_m", hw="pixel6_tpu")
+    >>> int(analysis.layers.macs.sum())
+    1080244224
+
+The steps of the pipeline are in the modules named after them, each usable alone: `roofline.loading.load` a reference,
+`roofline.trace.trace` a module, `roofline.layers.lower` the graph, `roofline.engine.predict` the times.
+Nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roofline.analysis import Analysis, analyze
+    from roofline.engine import Prediction
+    from roofline.errors import RooflineError
+    from roofline.hardware import Hardware
+    from roofline.layers import LayerTable
+    from roofline.profiles import load_profile
+
+    __version__: str
+
+_HOME = {
+    "Analysis": "analysis",
+    "Hardware": "hardware",
+    "LayerTable": "layers",
+    "Prediction": "engine",
+    "RooflineError": "errors",
+    "analyze": "analysis",
+    "load_profile": "profiles",
+}
+__all__ = [
+    "Analysis",
+    "Hardware",
+    "LayerTable",
+    "Prediction",
+    "RooflineError",
+    "__version__",
+    "analyze",
+    "load_profile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("roofline-profiler")
+        except metadata.PackageNotFoundError:  # a clone that is not installed
+            return "0+unknown"
+    if name not in _HOME:
+        raise AttributeError(f"module 'roofline' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"roofline.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,40 @@
+"""The errors a user can cause. Each message is one line: what is wrong, where, and what would be right.
+
+RooflineError
+ ├─ ModelError     a model reference that does not resolve, or a model that cannot be built
+ ├─ TraceError     a forward pass that fails or cannot be followed
+ ├─ ProfileError   a hardware profile that is missing, malformed, or lacks what was asked of it
+ └─ OutputError    a result that cannot be written
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RooflineError(ValueError):
+    """Base of every error that the command line reports in one line with exit code 2."""
+
+
+class ModelError(RooflineError):
+    """A model reference that does not resolve, or a model that cannot be built."""
+
+
+class TraceError(RooflineError):
+    """A forward pass that fails, or that cannot be followed without data."""
+
+
+class ProfileError(RooflineError):
+    """A hardware profile that is missing or malformed, or that lacks the figure asked of it."""
+
+
+class OutputError(RooflineError):
+    """A result that cannot be written where it was asked to go."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x' or 'y'?`` for the known names nearest to `name`, or an empty string."""
+    as_written = {candidate.lower(): candidate for candidate in known}
+    near = [as_written[key] for key in difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.6)]
+    return f" Did you mean {' or '.join(repr(candidate) for candidate in near)}?" if near else ""
