@@ -1,0 +1,171 @@
+"""One device, as the roofline sees it: peak MAC rates, one memory bandwidth, and where each figure comes from.
+
+The ridge point of a device is the operational intensity, in MACs/byte, at which its two ceilings meet:
+
+    ridge point = peak MACs per second / memory bandwidth in bytes per second
+
+(Williams, Waterman & Patterson, CACM 52(4), 2009; section 3 of the MobileNetV4 paper, arXiv:2404.10518.) A layer of
+lower intensity is memory-bound. Everything here is in SI base units; `roofline.profiles` reads the YAML files that
+people write, in GMAC/s, GB/s and so on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from roofline.errors import ProfileError
+
+Dtype = Literal["fp32", "fp16", "bf16", "int8"]
+DeviceClass = Literal["cpu", "gpu", "dsp", "npu", "edgetpu", "abstract"]
+Fusion = Literal["none", "epilogue"]
+Activation = Literal[
+    "relu",
+    "relu6",
+    "hardswish",
+    "silu",
+    "gelu",
+    "sigmoid",
+    "hardsigmoid",
+    "tanh",
+    "elu",
+    "leaky_relu",
+    "prelu",
+    "mish",
+]
+FigureKind = Literal["datasheet", "derived", "fitted", "measured", "estimate"]
+
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a profile, and where it comes from.
+
+    Attributes:
+        value: The number, in the SI base unit that the name of its field says.
+        kind: ``datasheet`` (a vendor printed it), ``derived`` (arithmetic on such figures), ``fitted`` (chosen so that
+            predictions meet latencies), ``measured`` (on the device) or ``estimate`` (none of these).
+        source: Where it comes from, or the arithmetic behind it.
+    """
+
+    value: float
+    kind: FigureKind
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """One device, in SI base units.
+
+    Attributes:
+        id: Slug; of a bundled profile, the stem of its file, e.g. ``pixel6_tpu``.
+        name: What people call the device.
+        device_class: cpu, gpu, dsp, npu, edgetpu, or abstract for a device that only teaches.
+        peak_macs_per_s: Dense peak rate by dtype, in MACs/s (1 MAC = 2 FLOPs).
+        bandwidth_bytes_per_s: Memory bandwidth, in bytes/s.
+        default_dtype: The dtype of a prediction that does not name one.
+        default_fusion: How the device's usual runtime fuses ops, ``none`` or ``epilogue``.
+        fused_activations: The activations that epilogue fusion takes into the op before them.
+        vector_ops_per_s: Rate of weighted elementwise operations; None: they cost nothing but their bytes.
+        layer_overhead_s: Cost of starting one layer, in seconds.
+        onchip_bytes: On-chip memory, in bytes.
+        energy_per_mac_j: Energy of one MAC, in joules.
+        energy_per_byte_j: Energy of one byte to or from memory, in joules.
+        figures: Provenance of the numbers above by field path, e.g. ``peak_macs_per_s.int8``.
+        notes: What a user of the figures has to know.
+
+    Raises:
+        ProfileError: A rate, size or energy is not positive and finite, the overhead is negative, or
+            `default_dtype` has no peak.
+    """
+
+    id: str
+    name: str
+    device_class: DeviceClass
+    peak_macs_per_s: Mapping[str, float] = field(hash=False)
+    bandwidth_bytes_per_s: float
+    default_dtype: str
+    default_fusion: Fusion
+    fused_activations: frozenset[str]
+    vector_ops_per_s: float | None = None
+    layer_overhead_s: float = 0.0
+    onchip_bytes: int | None = None
+    energy_per_mac_j: float | None = None
+    energy_per_byte_j: float | None = None
+    figures: Mapping[str, Figure] = field(default_factory=dict, hash=False)
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        numbers: dict[str, float | None] = {f"peak_macs_per_s.{d}": peak for d, peak in self.peak_macs_per_s.items()}
+        numbers |= {
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            "vector_ops_per_s": self.vector_ops_per_s,
+            "onchip_bytes": self.onchip_bytes,
+            "energy_per_mac_j": self.energy_per_mac_j,
+            "energy_per_byte_j": self.energy_per_byte_j,
+        }
+        for path, value in numbers.items():
+            if value is not None and not 0 < value < math.inf:
+                raise ProfileError(f"{self.id}: {path} must be positive and finite (got {value})")
+        if not 0 <= self.layer_overhead_s < math.inf:
+            raise ProfileError(f"{self.id}: layer_overhead_s must be finite, 0 or more (got {self.layer_overhead_s})")
+        self.peak(self.default_dtype)
+
+    def peak(self, dtype: str) -> float:
+        """Return the peak rate for `dtype`, in MACs/s.
+
+        Raises:
+            ProfileError: The profile lists no peak for `dtype`.
+        """
+        try:
+            return self.peak_macs_per_s[dtype]
+        except KeyError:
+            known = ", ".join(self.peak_macs_per_s) or "none"
+            raise ProfileError(
+                f"{self.id} has no peak for dtype {dtype!r} (it lists: {known}). "
+                f"Take one of those, or add 'peak_gmacs_per_s.{dtype}' to its profile."
+            ) from None
+
+    def ridge_point(self, dtype: str) -> float:
+        """Return peak / bandwidth for `dtype`, in MACs/byte: layers of lower intensity are memory-bound.
+
+        Raises:
+            ProfileError: The profile lists no peak for `dtype`.
+        """
+        return self.peak(dtype) / self.bandwidth_bytes_per_s
+
+    def estimate_kind(self, dtype: str) -> Literal["bound", "prediction"]:
+        """Return what a time computed from these figures may be called.
+
+        A roofline on a vendor's peaks is a ``bound``: no run is faster. Once the peak or the bandwidth was fitted to
+        latencies, or measured, it is a ``prediction``. (What ran on a device is a measurement, and never comes from
+        here.)
+        """
+        ceilings = (self.figures.get(path) for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"))
+        calibrated = any(figure is not None and figure.kind in ("fitted", "measured") for figure in ceilings)
+        return "prediction" if calibrated else "bound"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The device as plain data, in SI base units, with its ridge points and the source of each figure."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "class": self.device_class,
+            "peak_macs_per_s": dict(self.peak_macs_per_s),
+            "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
+            "ridge_point_macs_per_byte": {dtype: self.ridge_point(dtype) for dtype in self.peak_macs_per_s},
+            "default_dtype": self.default_dtype,
+            "default_fusion": self.default_fusion,
+            "fused_activations": sorted(self.fused_activations),
+            "vector_ops_per_s": self.vector_ops_per_s,
+            "layer_overhead_s": self.layer_overhead_s,
+            "onchip_bytes": self.onchip_bytes,
+            "energy_per_mac_j": self.energy_per_mac_j,
+            "energy_per_byte_j": self.energy_per_byte_j,
+            "figures": {path: asdict(figure) for path, figure in self.figures.items()},
+            "notes": self.notes,
+        }
