@@ -1,0 +1,678 @@
+"""Run a model's forward pass once on meta tensors and record what it did.
+
+The pass runs in eval mode under inference mode. Below autograd torch hands over ``conv2d``, ``matmul`` or
+``scaled_dot_product_attention`` whole, the same on every device and under every grad mode. An op that
+``count.py`` knows is recorded so; any other composite op is taken apart into what it is made of.
+
+Parameters, buffers and inputs with data are stood in for by meta tensors, so nothing large is computed or copied. What
+the forward makes out of small constants alone (an ``arange``, a registered buffer) keeps its values, so that control
+flow over constants can be followed; control flow over data cannot, and raises `TraceError`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from roofline.count import RESERVATIONS, canonical_name, is_counted
+from roofline.errors import TraceError
+from roofline.graph import Extent, Graph, Op, Role, Value, numel
+from roofline.shapes import RULES
+
+META = torch.device("meta")
+CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
+ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
+PLAIN = (bool, int, float, str, type(None))
+DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
+DATA_OPS = {"item", "is_nonzero", "equal", "allclose"}
+SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "lstm", "gru", "rnn_tanh", "rnn_relu"}  # their values decide shapes
+NEEDS_DATA = re.compile(r"\bmeta\b|register_meta|unallocated storage|Tensor\.__format__")  # in what torch raises
+
+
+def trace(model: nn.Module, inputs: Any) -> Graph:
+    """Record the dataflow graph of ``model(inputs)``.
+
+    Args:
+        model: Any module, on any device; meta is cheapest. It is left as it was.
+        inputs: A tensor, a tuple or list of positional arguments, or a mapping of keyword arguments.
+            Tensors may be nested in them and on any device; only their shapes and dtypes are used.
+
+    Returns:
+        The graph: every ATen op in execution order, with its tensors and its module path.
+
+    Raises:
+        TraceError: The forward pass fails, or decides by data values; the message says where.
+    """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    named = _named_modules(model)
+    modules = list({id(module): module for _, module in named}.values())
+    recorder = _Recorder(model, named)
+    with ExitStack() as stack:
+        for context in (_unchanged(modules), _without_mha_fast_path(), _meta_as_a_device(), torch.inference_mode()):
+            stack.enter_context(context)
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        args, kwargs = _call_arguments(inputs, recorder.adopt_input)
+        _set_eval(modules)
+        stack.enter_context(recorder.following_modules())
+        try:
+            with recorder:
+                result = model(*args, **kwargs)
+        except Exception as error:
+            raise TraceError(recorder.explain(error, model, (args, kwargs))) from error
+    return recorder.graph(result)
+
+
+def _call_arguments(inputs: Any, adopt: Callable[[Tensor], Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), tree_map_only(Tensor, adopt, dict(inputs))
+    positional = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    return tree_map_only(Tensor, adopt, positional), {}
+
+
+def _named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every path through the tree of modules, so a shared module once for each of its parents."""
+    found: list[tuple[str, nn.Module]] = []
+
+    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> None:
+        found.append((name, module))
+        for key, child in module._modules.items():
+            if child is not None and child not in above:
+                inside = key == "_orig_mod"  # paths are as they are without torch.compile
+                walk(name if inside else f"{name}.{key}" if name else key, child, (*above, module))
+
+    walk("", model, ())
+    return found
+
+
+@contextmanager
+def _unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back what the forward pass rebinds in the modules, and what it adds to their lists, tables and hooks."""
+    filled: list[tuple[Any, Any]] = []
+    empty: list[Any] = []  # nearly all of a module's tables of hooks
+    for module in modules:
+        filled.append((module.__dict__, module.__dict__.copy()))
+        for held in module.__dict__.values():
+            if isinstance(held, dict | list | set):
+                if held:
+                    filled.append((held, held.copy()))
+                else:
+                    empty.append(held)
+    try:
+        yield
+    finally:
+        for held in empty:
+            if held:
+                held.clear()
+        for held, before in filled:
+            if isinstance(held, list):
+                held[:] = before
+            elif isinstance(held, set) or _is_rebound(held, before):
+                held.clear()
+                held.update(before)
+
+
+def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:
+    return len(table) != len(before) or any(map(operator.is_not, table.values(), before.values()))
+
+
+def _set_eval(modules: Iterable[nn.Module]) -> None:
+    """Clear the flag itself, since `train()` may be overridden; `_unchanged` puts it back module by module."""
+    for module in modules:
+        if module.training:
+            module.training = False
+
+
+@contextmanager
+def _without_mha_fast_path() -> Iterator[None]:
+    """Attention and encoder layers run as their parts, not as one opaque op."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _meta_as_a_device() -> Iterator[None]:
+    """What a model does with its input's device, where torch would refuse "meta" or lose values on it.
+
+    ``torch.autocast(x.device.type)`` takes the CPU's, which casts no meta tensor; ``torch.tensor([2.0],
+    device=x.device)`` keeps its values.
+    """
+
+    def keeping_values(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(original)
+        def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+            return original(*args, device=None if str(device) == "meta" else device, **kwargs)
+
+        return make
+
+    original = torch.autocast.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    with (
+        mock.patch.object(torch.autocast, "__init__", init),
+        mock.patch.object(torch, "tensor", keeping_values(torch.tensor)),
+        mock.patch.object(torch, "as_tensor", keeping_values(torch.as_tensor)),
+    ):
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _Overload:
+    """What tracing needs to know of an op overload, worked out once."""
+
+    name: str
+    writes: tuple[int | str, ...]  # positions or keywords of the arguments it writes into
+    take_apart: bool
+    takes_device: bool
+    keeps_constants: bool  # whether running it on real constants is safe and means something
+    needs_data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """One running module call."""
+
+    path: str
+    is_leaf: bool
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Where an exception came up first."""
+
+    error: BaseException
+    scope: _Scope
+    module: nn.Module
+    arguments: Any
+
+
+class _Taken(NamedTuple):
+    """A tensor argument: as it was given, as it is run, and as it is recorded."""
+
+    given: Tensor
+    stand_in: Tensor
+    value: Value
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's __init_subclass__
+    """Stands between the model and torch: runs each op on meta tensors and writes it down.
+
+    A tensor that the model holds is either meta, and then it may depend on data, or it has values, and then it is a
+    constant; a constant has a meta tensor that stands in for it wherever it meets data.
+    """
+
+    def __init__(self, model: nn.Module, named: Sequence[tuple[str, nn.Module]]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ops: list[Op] = []
+        self.inputs: list[Value] = []
+        self.params = 0
+        self.storage_elements: dict[int, int] = {}
+        self._storages: dict[int, int] = {}  # address of a live storage -> its number
+        self._latest: dict[int, Value] = {}  # storage number -> the version last written in place
+        self._tensors: dict[int, tuple[Tensor, Value]] = {}  # id of a tensor -> its stand-in, its value
+        self._places: set[tuple[Any, ...]] = set()  # where the parameters counted so far are
+        self._given: dict[int, Tensor] = {}  # id of an input as given -> its stand-in
+        self._alive: list[Any] = []  # so that no id or address above is used twice
+        self._scopes = [_Scope("", not model._modules, 0)]
+        self._calls = 1
+        self._failure: _Failure | None = None
+        self._failed_op: tuple[BaseException, str, bool] | None = None
+        self._names: dict[int, list[str]] = {}
+        for name, module in named:
+            self._names.setdefault(id(module), []).append(name)
+            if len(self._names[id(module)]) == 1:
+                self._adopt_weights(f"{name}." if name else "", module)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else torch wraps every dispatch in a guard against Dynamo, and imports all of it (a second) for that."""
+        return False
+
+    # --- tensors -------------------------------------------------------------------------------------------
+
+    def adopt_input(self, tensor: Tensor) -> Tensor:
+        """A meta tensor of the same shape and layout, known as an input of the model."""
+        stand_in = self._given.get(id(tensor))
+        if stand_in is None:
+            stand_in, value = self._adopt(_on_meta(tensor), "input")
+            self._given[id(tensor)] = stand_in
+            self._alive.append(tensor)
+            self.inputs.append(value)
+        return stand_in
+
+    def _adopt_weights(self, prefix: str, module: nn.Module) -> None:
+        for key, parameter in module._parameters.items():
+            if nn.parameter.is_lazy(parameter):
+                raise TraceError(
+                    f"parameter {prefix + key!r} has no shape yet (a lazy module): run the model once first"
+                )
+            if parameter is not None:
+                value = self._adopt(parameter, "parameter", prefix + key)[1]
+                place = (value.storage, parameter.storage_offset(), value.shape)
+                if place not in self._places:  # a tied parameter may be two objects on the same memory
+                    self._places.add(place)
+                    self.params += parameter.numel()
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                self._adopt(buffer, "buffer", prefix + key)
+
+    def _adopt(self, tensor: Tensor, role: Role, name: str = "") -> tuple[Tensor, Value]:
+        """Make a tensor that no recorded op produced known, with a meta stand-in where it has data."""
+        known = self._tensors.get(id(tensor))
+        if known is not None:
+            return known
+        address = _address(tensor)
+        storage = self._storages.get(address)
+        if storage is None:
+            storage = self._new_storage(address, _distinct_elements(tensor))
+        elif role == "constant":  # another handle on memory we know, such as ``parameter.data``
+            base = next(value for _, value in self._tensors.values() if value.storage == storage)
+            role, name = base.role, base.name
+        stand_in = tensor if tensor.is_meta else _on_meta(tensor)
+        self._storages[_address(stand_in)] = storage
+        elements = _distinct_elements(tensor)
+        value = Value(tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name)
+        self._remember(tensor, stand_in, value)
+        return stand_in, value
+
+    def _remember(self, tensor: Tensor, stand_in: Tensor, value: Value) -> None:
+        self._tensors[id(tensor)] = self._tensors[id(stand_in)] = (stand_in, value)
+        self._alive.append((tensor, stand_in))
+
+    def _new_storage(self, address: int, elements: int) -> int:
+        number = len(self.storage_elements)
+        self._storages[address] = number
+        self.storage_elements[number] = elements
+        return number
+
+    def _current(self, value: Value) -> Value:
+        """The value as it stands now: a view of the version last written, if memory was written in place."""
+        latest = self._latest.get(value.storage)
+        if latest is None or latest is value.root:
+            return value
+        is_whole = latest.elements == self.storage_elements[value.storage]
+        extent = value.extent_of_root if is_whole else "other"
+        return Value(
+            value.shape, value.dtype, value.role, value.elements, value.storage, value.name,
+            latest.producer, latest, extent,
+        )  # fmt: skip
+
+    # --- ops -----------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        overload = _overload(func)
+        inputs: list[_Taken] = []
+        targets: list[_Taken] = []  # tensors given to be written into (``out=``), which are not read
+        taken = [self._take(arg, inputs) for arg in args]
+        taken_kwargs = {
+            key: self._take(arg, targets if key in overload.writes else inputs) for key, arg in (kwargs or {}).items()
+        }
+        run_args = [run for run, _ in taken]
+        run_kwargs = {key: run for key, (run, _) in taken_kwargs.items()}
+        if overload.takes_device and (not inputs or "device" in run_kwargs):
+            run_kwargs["device"] = META
+        if (
+            overload.name == "copy_"
+            and _extent(*run_args[:2]) == "same"
+            and _address(run_args[0]) == _address(run_args[1])
+        ):
+            return run_args[0]  # the end of ``x[:, :c] += y``; torch returns at once, too
+
+        rule = RULES.get(func)
+        out = rule(*run_args, **run_kwargs) if rule is not None else None
+        data = None  # the result, where it is a constant
+        if out is None:
+            if overload.take_apart:
+                with self:
+                    return func.decompose(*_as_given(run_args, inputs), **_as_given(run_kwargs, inputs))
+            out, data = self._run(func, overload, run_args, run_kwargs, inputs)
+        if data is None and overload.keeps_constants and self._are_constants(inputs):
+            data = self._constant(func, run_args, run_kwargs, inputs, out)
+
+        written = [taken[key] if isinstance(key, int) else taken_kwargs.get(key) for key in overload.writes]
+        outputs = self._outputs(out, [pair for pair in written if pair is not None], inputs, targets)
+        scope = self._scopes[-1]
+        record_args = tuple(record for _, record in taken)
+        record_kwargs = {key: record for key, (_, record) in taken_kwargs.items()}
+        self.ops.append(
+            Op(
+                name=canonical_name(overload.name, record_args, record_kwargs),
+                target=str(func),
+                args=record_args,
+                kwargs=record_kwargs,
+                inputs=tuple(item.value for item in inputs),
+                outputs=tuple(outputs),
+                is_view=bool(outputs) and not overload.writes and all(value.base is not None for value in outputs),
+                path=scope.path,
+                is_leaf=scope.is_leaf,
+                call=scope.call,
+            )
+        )
+        if data is None:
+            return out
+        for constant, stand_in in zip(_tensors_in(data), _tensors_in(out), strict=True):
+            self._remember(constant, stand_in, self._tensors[id(stand_in)][1])
+        return data
+
+    def _take(self, arg: Any, tensors: list[_Taken]) -> tuple[Any, Any]:
+        """An argument as it is run (meta) and as it is recorded (Values); its tensors are added to `tensors`."""
+        if isinstance(arg, Tensor):
+            stand_in, value = self._tensors.get(id(arg)) or self._adopt(arg, "constant")
+            if self._latest:
+                value = self._current(value)
+            tensors.append(_Taken(arg, stand_in, value))
+            return stand_in, value
+        if isinstance(arg, PLAIN):
+            return arg, arg
+        if isinstance(arg, list | tuple):
+            pairs = [self._take(item, tensors) for item in arg]
+            return [run for run, _ in pairs], tuple(record for _, record in pairs)
+        if isinstance(arg, torch.device):
+            return META, "device"
+        return arg, str(arg)
+
+    def _run(
+        self, func: Any, overload: _Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+    ) -> tuple[Any, Any]:
+        """The result on meta tensors, and its data where only constants could decide it."""
+        try:
+            out = func(*args, **kwargs)
+        except Exception as error:
+            data = self._run_on_constants(func, overload, args, kwargs, inputs)
+            if data is None and not overload.needs_data and NO_META_KERNEL in str(error):
+                out = self._run_on_ones(func, args, kwargs, inputs)
+                if out is not None:
+                    return out, None
+            if data is None:
+                self._failed_op = (error, overload.name, overload.needs_data)
+                raise
+            out, is_constant = data
+            return tree_map_only(Tensor, _on_meta, out), out if is_constant else None
+        if any(not tensor.is_meta for tensor in _tensors_in(out)):  # an op that makes its tensors out of nothing
+            return tree_map_only(Tensor, _on_meta, out), out
+        return out, None
+
+    def _run_on_constants(
+        self, func: Any, overload: _Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+    ) -> tuple[Any, bool] | None:
+        """What meta tensors cannot tell, where constants alone decide it: the result, and whether it is constant."""
+        if overload.keeps_constants and self._are_constants(inputs):
+            return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs))), True
+        integers = [item for item in inputs[1:] if not item.stand_in.is_floating_point()]
+        if overload.name in SHAPED_BY_INTEGERS and integers and self._are_constants(integers):
+            # Indices, repeats, the sizes of packed batches: data of any values does for the rest.
+            known = [inputs[0]._replace(given=torch.zeros(inputs[0].value.shape)), *integers]
+            known += [
+                item._replace(given=torch.zeros(item.value.shape))
+                for item in inputs[1:]
+                if item.stand_in.is_floating_point()
+            ]
+            return func(*_as_given(args, known), **_as_given(kwargs, known)), False
+        return None
+
+    def _run_on_ones(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]) -> Any:
+        """The shapes of an op that has no kernel for meta tensors; None where it would be much work, or fails."""
+        if sum(item.value.elements for item in inputs) > ONES_ELEMENTS:
+            return None
+        filled = [item._replace(given=torch.ones_like(item.stand_in, device="cpu")) for item in inputs]
+        try:
+            out = func(*_as_given(args, filled), **_on_cpu(_as_given(kwargs, filled)))
+        except Exception:  # it is the first error that says what is missing
+            return None
+        return tree_map_only(Tensor, _on_meta, out)
+
+    def _are_constants(self, inputs: list[_Taken]) -> bool:
+        return all(
+            not item.given.is_meta
+            and item.given.numel() <= CONSTANT_ELEMENTS
+            and item.value.storage not in self._latest  # its values have changed, but only on the stand-in
+            for item in inputs
+        )
+
+    def _constant(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any) -> Any:
+        """The data of a result that is made of constants alone; None where it is none, or too large."""
+        tensors = _tensors_in(out)
+        if not tensors or any(t.numel() > CONSTANT_ELEMENTS or t.layout is not torch.strided for t in tensors):
+            return None
+        return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs)))
+
+    def _outputs(
+        self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken]
+    ) -> list[Value]:
+        index = len(self.ops)
+        outputs = []
+        for pair in written:
+            for tensor, value in _flat_pairs(*pair):
+                if isinstance(tensor, Tensor):
+                    outputs.append(self._write(tensor, value, index))
+        for tensor in _tensors_in(out):
+            if not (outputs and any(tensor is item.stand_in for item in (*inputs, *targets))):
+                outputs.append(self._new_value(tensor, index, inputs))
+        return outputs
+
+    def _write(self, tensor: Tensor, value: Value, index: int) -> Value:
+        version = Value(value.shape, value.dtype, value.role, value.elements, value.storage, value.name, index)
+        self._tensors[id(tensor)] = (tensor, version)
+        self._latest[value.storage] = version
+        return version
+
+    def _new_value(self, tensor: Tensor, index: int, inputs: list[_Taken]) -> Value:
+        shape, dtype, address = tuple(tensor.shape), _dtype_name(tensor.dtype), _address(tensor)
+        storage = self._storages.get(address)
+        if storage is None:
+            elements = numel(shape)
+            value = Value(shape, dtype, "activation", elements, self._new_storage(address, elements), "", index)
+        else:
+            base = next((item for item in inputs if item.value.storage == storage), None)
+            viewed = None if base is None else base.value
+            role: Role = "activation" if viewed is None else viewed.role
+            name = "" if viewed is None else viewed.name
+            extent: Extent = "other" if base is None else _extent(tensor, base.stand_in)
+            value = Value(shape, dtype, role, _distinct_elements(tensor), storage, name, index, viewed, extent)
+        self._remember(tensor, tensor, value)
+        return value
+
+    # --- modules -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def following_modules(self) -> Iterator[None]:
+        """Know which module is running, without touching the model's own hooks."""
+        original: Callable[..., Any] = nn.Module.__call__
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if "_orig_mod" in module._modules:  # a compiled part runs as it is
+                return call(module.get_submodule("_orig_mod"), *args, **kwargs)
+            self._scopes.append(self._enter(module))
+            run = original if module._compiled_call_impl is None else nn.Module._call_impl  # not what compile() made
+            try:
+                return run(module, *args, **kwargs)
+            except Exception as error:
+                if self._failure is None or self._failure.error is not error:
+                    self._failure = _Failure(error, self._scopes[-1], module, (args, kwargs))
+                raise
+            finally:
+                self._scopes.pop()
+
+        with mock.patch.object(nn.Module, "__call__", call):
+            yield
+
+    def _enter(self, module: nn.Module) -> _Scope:
+        parent = self._scopes[-1].path
+        names = self._names.get(id(module))
+        if names is None:  # made during forward
+            path = f"{parent}.{type(module).__name__}".lstrip(".")
+        elif len(names) == 1:
+            path = names[0]
+        else:  # a module with several parents goes by the one that is running
+            inside = [name for name in names if not parent or name.startswith(f"{parent}.")]
+            path = min(inside or names, key=lambda name: name.count("."))
+        self._calls += 1
+        return _Scope(path, not module._modules, self._calls)
+
+    # --- results -------------------------------------------------------------------------------------------
+
+    def graph(self, result: Any) -> Graph:
+        """The finished graph of a pass that returned `result`."""
+        tensors = [self._tensors[id(t)][1] for t in tree_leaves(result) if id(t) in self._tensors]
+        outputs = tuple(self._current(value) for value in tensors)
+        return Graph(tuple(self.ops), tuple(self.inputs), outputs, self.params, self.storage_elements)
+
+    def explain(self, error: Exception, model: nn.Module, arguments: Any) -> str:
+        """One line: which layer failed, on what shapes, why, and what to do."""
+        failure = self._failure if self._failure is not None and self._failure.error is error else None
+        path = failure.scope.path if failure is not None else ""
+        op, needs_data = self._failed_op[1:] if self._failed_op and self._failed_op[0] is error else ("", False)
+        message = " ".join(str(error).split())
+        if needs_data or NEEDS_DATA.search(message):
+            what = f"{op!r}" if op else "what it reads"
+            where = f" in layer {path!r} ({type(failure.module).__name__})" if failure is not None and path else ""
+            return (
+                f"the forward of {type(model).__name__} depends on data values: {what}{where} {_user_line(error)}"
+                "needs numbers where only shapes are known. Decide by shapes or by a constructor argument, "
+                "or skip the branch with `if x.is_meta`."
+            )
+        if NO_META_KERNEL in message:
+            message = f"{op!r} has no kernel for shapes alone; give it one with torch.library.register_fake"
+        layer = ""
+        if failure is not None and path:
+            layer = f"layer {path!r}, {_one_line(failure.module)}, got {_shapes_in(failure.arguments)}: "
+        return (
+            f"{type(model).__name__} fails on input {_shapes_in(arguments)}: {layer}"
+            f"{type(error).__name__}: {message} {_user_line(error)}".rstrip()
+        )
+
+
+def _overload(func: Any) -> _Overload:
+    known = _OVERLOADS.get(func)
+    if known is None:
+        known = _OVERLOADS[func] = _describe(func)
+    return known
+
+
+def _describe(func: Any) -> _Overload:
+    schema = func._schema
+    name = schema.name.removeprefix("aten::")
+    arguments = schema.arguments
+    return _Overload(
+        name=name,
+        writes=tuple(
+            argument.name if argument.kwarg_only else i
+            for i, argument in enumerate(arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+            if torch.Tag.inplace_view not in func.tags  # squeeze_ and the like re-describe, they do not write
+        ),
+        take_apart=(
+            torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+            and not func.is_view
+            and not is_counted(name)
+            and name not in DATA_OPS
+        ),
+        takes_device=any(argument.name == "device" for argument in arguments),
+        keeps_constants=(
+            schema.name.startswith("aten::")
+            and torch.Tag.nondeterministic_seeded not in func.tags
+            and name not in RESERVATIONS  # whose values are whatever was there
+            and not any(argument.alias_info is not None and argument.alias_info.is_write for argument in arguments)
+        ),
+        needs_data=bool(DATA_TAGS & set(func.tags)) or name in DATA_OPS,
+    )
+
+
+_OVERLOADS: dict[Any, _Overload] = {}
+_DTYPE_NAMES: dict[torch.dtype, str] = {}
+
+
+def _extent(view: Tensor, base: Tensor) -> Extent:
+    if (view.shape, view.stride(), view.dtype) == (base.shape, base.stride(), base.dtype):
+        return "same" if view.storage_offset() == base.storage_offset() else "other"
+    is_whole = view.numel() == base.numel() and view.dtype == base.dtype
+    return "reshaped" if is_whole and view.is_contiguous() and base.is_contiguous() else "other"
+
+
+def _as_given(arguments: Any, inputs: list[_Taken]) -> Any:
+    """The arguments with the tensors that were given in place of their stand-ins."""
+    given = {id(item.stand_in): item.given for item in inputs}
+    return tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor), arguments)
+
+
+def _on_cpu(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {key: torch.device("cpu") if isinstance(arg, torch.device) else arg for key, arg in kwargs.items()}
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    if tensor.layout is not torch.strided:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device=META)
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+
+
+def _distinct_elements(tensor: Tensor) -> int:
+    """Its elements, where expanded (stride 0) dimensions count once."""
+    if tensor.layout is not torch.strided:
+        return tensor.numel()
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    return numel([size for size, stride in strides if stride or not size])
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    name = _DTYPE_NAMES.get(dtype)
+    if name is None:
+        name = _DTYPE_NAMES[dtype] = str(dtype).removeprefix("torch.")
+    return name
+
+
+def _tensors_in(out: Any) -> list[Tensor]:
+    if isinstance(out, Tensor):
+        return [out]
+    return [t for item in out for t in _tensors_in(item)] if isinstance(out, list | tuple) else []
+
+
+def _flat_pairs(run: Any, record: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(run, list):
+        for pair in zip(run, record, strict=True):
+            yield from _flat_pairs(*pair)
+    else:
+        yield run, record
+
+
+def _shapes_in(arguments: Any) -> str:
+    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    return ", ".join("x".join(map(str, t.shape)) or "scalar" for t in tensors) or "no tensors"
+
+
+def _one_line(module: nn.Module | None) -> str:
+    """``Conv2d(3, 32, kernel_size=(3, 3))`` of a leaf module, the class of any other."""
+    return type(module).__name__ if module is None or module._modules else repr(module)
+
+
+def _user_line(error: Exception) -> str:
+    """``(net.py:12) `` of the innermost frame in the user's own code."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    return f"({frames[-1].filename}:{frames[-1].lineno}) " if frames else ""
