@@ -1,0 +1,355 @@
+"""Lower a graph to a LayerTable: one row a layer, whatever the machine.
+
+The traffic of a layer is what it reads and writes that others see. Every operand of every op is read once, so a
+tensor that two layers use is read twice and stored once; what passes between ops of one layer stays inside it; views
+are free. Weight bytes are parameters and buffers; activation bytes are all other tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.count import ACTIVATIONS, Cost, cost
+from roofline.errors import RooflineError
+from roofline.fuse import FUSIONS, Group, fuse
+from roofline.graph import FLOATING, Graph, Op, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = (
+    "conv", "depthwise_conv", "grouped_conv", "pointwise_conv", "linear", "matmul", "attention", "norm", "activation",
+    "pool", "elementwise", "reduce", "softmax", "embedding", "copy", "other",
+)  # fmt: skip
+DTYPE_BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+FIXED_BYTES: Mapping[str, int] = {  # what keeps its width whatever the model's dtype
+    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1,
+}  # fmt: skip
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class UncountedOp:
+    """An op without a handler: its bytes are in the table, its work is not.
+
+    Attributes:
+        name: Its ATen or library name.
+        calls: How often it ran.
+        mem_bytes: The bytes its layers read and write.
+    """
+
+    name: str
+    calls: int
+    mem_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LayerTable:
+    """The layers of one model, for one choice of fusion and dtype; all columns have the same length.
+
+    Attributes:
+        name: Dotted module path of the layer's main op, unique.
+        kind: One of `KINDS`.
+        ops: Its ATen ops in order, joined by ``+``.
+        input_shape, output_shape: Of the main op; tuples.
+        macs: Multiply-accumulates.
+        vector_ops: Elementwise work in the weights of `roofline.count`.
+        weight_bytes: Parameters and buffers read.
+        input_bytes, output_bytes: Other tensors read and written; their sum is the activation bytes.
+        fusion, dtype, fused_activations: The choices made.
+        params: Parameters of the model, a shared one counted once.
+        peak_activation_bytes: The most activation memory alive at once in execution order (a size, not a traffic).
+        uncounted_ops: What no handler knows.
+    """
+
+    name: NDArray[np.object_]
+    kind: NDArray[np.object_]
+    ops: NDArray[np.object_]
+    input_shape: NDArray[np.object_]
+    output_shape: NDArray[np.object_]
+    macs: Ints
+    vector_ops: Ints
+    weight_bytes: Ints
+    input_bytes: Ints
+    output_bytes: Ints
+    fusion: str
+    dtype: str
+    fused_activations: frozenset[str]
+    params: int
+    peak_activation_bytes: int
+    uncounted_ops: tuple[UncountedOp, ...] = ()
+
+    def __post_init__(self) -> None:
+        for column in COLUMNS:
+            getattr(self, column).flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    @property
+    def activation_bytes(self) -> Ints:
+        """Activation traffic of each layer, bytes."""
+        return self.input_bytes + self.output_bytes
+
+    @property
+    def mem_bytes(self) -> Ints:
+        """All traffic of each layer, bytes."""
+        return self.weight_bytes + self.activation_bytes
+
+    @property
+    def operational_intensity(self) -> NDArray[np.float64]:
+        """MACs per byte of each layer; 0 where neither is."""
+        return np.divide(self.macs, self.mem_bytes, out=np.zeros(len(self)), where=self.mem_bytes > 0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a pandas DataFrame, one row a layer."""
+        import pandas as pd
+
+        return pd.DataFrame({column: getattr(self, column) for column in COLUMNS})
+
+
+COLUMNS = (
+    "name", "kind", "ops", "input_shape", "output_shape", "macs", "vector_ops",
+    "weight_bytes", "input_bytes", "output_bytes",
+)  # fmt: skip
+
+
+def lower(
+    graph: Graph,
+    *,
+    fusion: str = "none",
+    dtype: str = "fp32",
+    fused_activations: Collection[str] = frozenset({"relu", "relu6"}),
+) -> LayerTable:
+    """Lower a traced graph to its layers.
+
+    Args:
+        graph: From `roofline.trace.trace`.
+        fusion: ``"none"`` (each op reads and writes memory, as eager PyTorch does) or ``"epilogue"``
+            (see `roofline.fuse`).
+        dtype: Width of all floating tensors: fp32, fp16, bf16 or int8. Integer and bool tensors keep theirs.
+        fused_activations: Under epilogue fusion, the activations that run inside the op before them.
+
+    Raises:
+        RooflineError: An unknown fusion, dtype or activation.
+    """
+    _check_choice("fusion", fusion, FUSIONS)
+    _check_choice("dtype", dtype, DTYPE_BYTES)
+    for activation in fused_activations:
+        _check_choice("fused activation", activation, ACTIVATIONS)
+
+    costs = [cost(op) for op in graph.ops]
+    groups = fuse(graph, costs, fusion, fused_activations)
+    layers = _Layers(graph, costs, groups, DTYPE_BYTES[dtype])
+    weight_bytes, input_bytes, output_bytes = layers.bytes_by_role()
+    mem_bytes = [sum(layer) for layer in zip(weight_bytes, input_bytes, output_bytes, strict=True)]
+    mains = [graph.ops[group.ops[0]] for group in groups]
+    return LayerTable(
+        name=_objects(_unique(_main_names(graph, costs, groups))),
+        kind=_objects(group.kind for group in groups),
+        ops=_objects("+".join(graph.ops[i].name for i in group.ops) for group in groups),
+        input_shape=_objects(_main_input(op).shape if op.inputs else () for op in mains),
+        output_shape=_objects(op.outputs[0].shape if op.outputs else () for op in mains),
+        macs=_ints(sum(_known(costs[i]).macs for i in group.ops) for group in groups),
+        vector_ops=_ints(
+            sum(_known(costs[i]).vector_ops for i in group.ops if i not in group.folded) for group in groups
+        ),
+        weight_bytes=_ints(weight_bytes),
+        input_bytes=_ints(input_bytes),
+        output_bytes=_ints(output_bytes),
+        fusion=fusion,
+        dtype=dtype,
+        fused_activations=frozenset(fused_activations),
+        params=graph.params,
+        peak_activation_bytes=layers.peak_activation_bytes(),
+        uncounted_ops=_uncounted(graph, costs, groups, mem_bytes),
+    )
+
+
+def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Transfer]]:
+    """The main op of one layer of a table that was lowered from `graph`, and what the layer moves, tensor by tensor."""
+    costs = [cost(op) for op in graph.ops]
+    groups = fuse(graph, costs, layers.fusion, layers.fused_activations)
+    moved = _Layers(graph, costs, groups, DTYPE_BYTES[layers.dtype]).transfers(index)
+    return graph.ops[groups[index].ops[0]], list(moved)
+
+
+def _check_choice(what: str, choice: str, known: Iterable[str]) -> None:
+    if choice not in known:
+        raise RooflineError(f"unknown {what} {choice!r}: choose one of {', '.join(known)}")
+
+
+def _known(item: Cost | None) -> Cost:
+    assert item is not None, "a free op is in no layer"
+    return item
+
+
+class Transfer(NamedTuple):
+    """One tensor that a layer reads or writes.
+
+    Attributes:
+        role: ``weight``, ``input`` or ``output``.
+        name: Of a parameter or buffer.
+        shape: Its sizes as the op sees them.
+        elements: How many of its elements are moved.
+        bytes: How many bytes they are.
+    """
+
+    role: str
+    name: str
+    shape: tuple[int, ...]
+    elements: int
+    bytes: int
+
+
+class _Layers:
+    """What each group moves, and how long what it writes is alive."""
+
+    def __init__(self, graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group], width: int) -> None:
+        self.graph, self.costs, self.groups, self.width = graph, costs, groups, width
+        self._layer_of = {index: number for number, group in enumerate(groups) for index in group.ops}
+        self._reads = [self._group_reads(group) for group in groups]
+        self._read_last: dict[int, int] = {}  # storage -> the last layer that reads it
+        self._inner: set[int] = set()  # written values that only their own layer reads
+        self._find_inner()
+
+    def _group_reads(self, group: Group) -> list[tuple[Value, int]]:
+        """What a layer reads, op by op; a folded op reads nothing of its own but the tensor it works on."""
+        reads: list[tuple[Value, int]] = []
+        for index in group.ops:
+            op, item = self.graph.ops[index], _known(self.costs[index])
+            own = [(value, value.elements) for value in op.inputs] if item.reads is None else item.reads
+            reads += [(v, n) for v, n in own if not (index in group.folded and v.is_constant)]
+        return reads
+
+    def _find_inner(self) -> None:
+        outside = {id(value.root) for value in self.graph.outputs}
+        for number, reads in enumerate(self._reads):
+            for value, _ in reads:
+                self._read_last[value.storage] = number
+                if self._layer_of.get(value.root.producer) != number:
+                    outside.add(id(value.root))
+        for group in self.groups:
+            for index in group.ops[:-1]:
+                self._inner.update(id(v) for v in self.graph.ops[index].outputs if id(v) not in outside)
+
+    def bytes_by_role(self) -> tuple[list[int], list[int], list[int]]:
+        """Weight, input and output bytes of each layer."""
+        sums = {role: [0] * len(self.groups) for role in ("weight", "input", "output")}
+        for number in range(len(self.groups)):
+            for transfer in self.transfers(number):
+                sums[transfer.role][number] += transfer.bytes
+        return sums["weight"], sums["input"], sums["output"]
+
+    def transfers(self, number: int) -> Iterator[Transfer]:
+        """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""
+        group = self.groups[number]
+        own = set(group.ops)
+        for value, elements in self._reads[number]:
+            if value.is_weight:
+                yield Transfer("weight", value.name, value.shape, elements, elements * self._bytes_of(value))
+            elif value.root.producer not in own:
+                yield Transfer("input", "", value.shape, elements, elements * self._bytes_of(value))
+        if group.bias_elements:
+            shape = (group.bias_elements,)
+            yield Transfer("weight", "folded bias", shape, group.bias_elements, group.bias_elements * self.width)
+        written: dict[int, Transfer] = {}  # per storage: in-place ops of one layer write the same bytes once
+        seen_outside: set[int] = set()
+        for index in group.ops:
+            op, item = self.graph.ops[index], _known(self.costs[index])
+            for value, elements in item.writes or [(value, value.elements) for value in op.outputs]:
+                if value.storage not in written or elements > written[value.storage].elements:
+                    size = elements * self._bytes_of(value)
+                    written[value.storage] = Transfer("output", value.name, value.shape, elements, size)
+                if id(value) not in self._inner:
+                    seen_outside.add(value.storage)
+        yield from (transfer for storage, transfer in written.items() if storage in seen_outside)
+
+    def _bytes_of(self, value: Value) -> int:
+        return self.width if value.dtype in FLOATING else _fixed_bytes(value.dtype, self.width)
+
+    def peak_activation_bytes(self) -> int:
+        """The largest sum of activation storages that are alive during one layer, in bytes."""
+        layers = len(self.groups)
+        if not layers:
+            return 0
+        first: dict[int, tuple[int, Value]] = {value.storage: (0, value) for value in self.graph.inputs}
+        for index, number in sorted(self._layer_of.items()):
+            for value in self.graph.ops[index].outputs:
+                if not value.is_weight and id(value) not in self._inner:
+                    first.setdefault(value.storage, (number, value))
+        kept = {value.storage for value in self.graph.outputs}
+        change = np.zeros(layers + 1, dtype=np.int64)
+        for storage, (start, value) in first.items():
+            end = layers - 1 if storage in kept else max(start, self._read_last.get(storage, start))
+            size = self.graph.storage_elements[storage] * self._bytes_of(value)
+            change[start] += size
+            change[end + 1] -= size
+        return int(np.cumsum(change).max())
+
+
+def _fixed_bytes(dtype: str, width: int) -> int:
+    if dtype.startswith("complex"):
+        return 2 * width
+    return FIXED_BYTES.get(dtype, 1)  # float8 and quantised types
+
+
+def _main_input(op: Op) -> Value:
+    return next((value for value in op.inputs if not value.is_weight), op.inputs[0])
+
+
+def _main_names(graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group]) -> list[str]:
+    """The module path of each group's main op; the op's own name is added where the path alone does not say which."""
+    calls: dict[int, list[int]] = {}
+    for index, (op, item) in enumerate(zip(graph.ops, costs, strict=True)):
+        if item is not None and op.is_leaf:
+            calls.setdefault(op.call, []).append(index)
+    owners = {max(ops, key=lambda i: _known(costs[i]).macs) for ops in calls.values() if _has_main(ops, costs)}
+    names = []
+    for group in groups:
+        op = graph.ops[group.ops[0]]
+        plain = group.ops[0] in owners and op.path
+        names.append(op.path if plain else f"{op.path}.{op.name}".lstrip("."))
+    return names
+
+
+def _has_main(ops: Sequence[int], costs: Sequence[Cost | None]) -> bool:
+    return len(ops) == 1 or any(_known(costs[i]).macs for i in ops)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    calls: dict[str, int] = {}
+    unique: dict[str, None] = {}
+    for name in names:
+        new = name
+        while new in unique:
+            calls[name] = calls.get(name, 1) + 1
+            new = f"{name}#{calls[name]}"
+        unique[new] = None
+    return list(unique)
+
+
+def _uncounted(
+    graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group], mem_bytes: Sequence[int]
+) -> tuple[UncountedOp, ...]:
+    found: dict[str, UncountedOp] = {}
+    for group, size in zip(groups, mem_bytes, strict=True):
+        if not _known(costs[group.ops[0]]).is_known:
+            name = graph.ops[group.ops[0]].name
+            before = found.get(name, UncountedOp(name, 0, 0))
+            found[name] = UncountedOp(name, before.calls + 1, before.mem_bytes + size)
+    return tuple(sorted(found.values(), key=lambda op: -op.mem_bytes))
+
+
+def _objects(items: Iterable[Any]) -> NDArray[np.object_]:
+    return np.fromiter(items, dtype=object)
+
+
+def _ints(items: Iterable[int]) -> Ints:
+    return np.fromiter(items, dtype=np.int64)
