@@ -11,11 +11,9 @@ flow over constants can be followed; control flow over data cannot, and raises `
 
 from __future__ import annotations
 
-import functools
-import operator
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,18 +25,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from roofline.count import RESERVATIONS, canonical_name, is_counted
+from roofline.count import canonical_name
 from roofline.errors import TraceError
 from roofline.graph import Extent, Graph, Op, Role, Value, numel
+from roofline.overloads import Overload, overload_of
 from roofline.shapes import RULES
+from roofline.surroundings import meta_as_a_device, named_modules, set_eval, unchanged, without_mha_fast_path
 
 META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
 PLAIN = (bool, int, float, str, type(None))
-DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
-DATA_OPS = {"item", "is_nonzero", "equal", "allclose"}
 SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "lstm", "gru", "rnn_tanh", "rnn_relu"}  # their values decide shapes
 NEEDS_DATA = re.compile(r"\bmeta\b|register_meta|unallocated storage|Tensor\.__format__")  # in what torch raises
 
@@ -58,15 +56,15 @@ def trace(model: nn.Module, inputs: Any) -> Graph:
         TraceError: The forward pass fails, or decides by data values; the message says where.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    named = _named_modules(model)
+    named = named_modules(model)
     modules = list({id(module): module for _, module in named}.values())
     recorder = _Recorder(model, named)
     with ExitStack() as stack:
-        for context in (_unchanged(modules), _without_mha_fast_path(), _meta_as_a_device(), torch.inference_mode()):
+        for context in (unchanged(modules), without_mha_fast_path(), meta_as_a_device(), torch.inference_mode()):
             stack.enter_context(context)
         stack.enter_context(torch.random.fork_rng(devices=[]))
         args, kwargs = _call_arguments(inputs, recorder.adopt_input)
-        _set_eval(modules)
+        set_eval(modules)
         stack.enter_context(recorder.following_modules())
         try:
             with recorder:
@@ -81,111 +79,6 @@ def _call_arguments(inputs: Any, adopt: Callable[[Tensor], Tensor]) -> tuple[tup
         return (), tree_map_only(Tensor, adopt, dict(inputs))
     positional = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     return tree_map_only(Tensor, adopt, positional), {}
-
-
-def _named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every path through the tree of modules, so a shared module once for each of its parents."""
-    found: list[tuple[str, nn.Module]] = []
-
-    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> None:
-        found.append((name, module))
-        for key, child in module._modules.items():
-            if child is not None and child not in above:
-                inside = key == "_orig_mod"  # paths are as they are without torch.compile
-                walk(name if inside else f"{name}.{key}" if name else key, child, (*above, module))
-
-    walk("", model, ())
-    return found
-
-
-@contextmanager
-def _unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back what the forward pass rebinds in the modules, and what it adds to their lists, tables and hooks."""
-    filled: list[tuple[Any, Any]] = []
-    empty: list[Any] = []  # nearly all of a module's tables of hooks
-    for module in modules:
-        filled.append((module.__dict__, module.__dict__.copy()))
-        for held in module.__dict__.values():
-            if isinstance(held, dict | list | set):
-                if held:
-                    filled.append((held, held.copy()))
-                else:
-                    empty.append(held)
-    try:
-        yield
-    finally:
-        for held in empty:
-            if held:
-                held.clear()
-        for held, before in filled:
-            if isinstance(held, list):
-                held[:] = before
-            elif isinstance(held, set) or _is_rebound(held, before):
-                held.clear()
-                held.update(before)
-
-
-def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:
-    return len(table) != len(before) or any(map(operator.is_not, table.values(), before.values()))
-
-
-def _set_eval(modules: Iterable[nn.Module]) -> None:
-    """Clear the flag itself, since `train()` may be overridden; `_unchanged` puts it back module by module."""
-    for module in modules:
-        if module.training:
-            module.training = False
-
-
-@contextmanager
-def _without_mha_fast_path() -> Iterator[None]:
-    """Attention and encoder layers run as their parts, not as one opaque op."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextmanager
-def _meta_as_a_device() -> Iterator[None]:
-    """What a model does with its input's device, where torch would refuse "meta" or lose values on it.
-
-    ``torch.autocast(x.device.type)`` takes the CPU's, which casts no meta tensor; ``torch.tensor([2.0],
-    device=x.device)`` keeps its values.
-    """
-
-    def keeping_values(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        @functools.wraps(original)
-        def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
-            return original(*args, device=None if str(device) == "meta" else device, **kwargs)
-
-        return make
-
-    original = torch.autocast.__init__
-
-    @functools.wraps(original)
-    def init(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
-        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
-
-    with (
-        mock.patch.object(torch.autocast, "__init__", init),
-        mock.patch.object(torch, "tensor", keeping_values(torch.tensor)),
-        mock.patch.object(torch, "as_tensor", keeping_values(torch.as_tensor)),
-    ):
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class _Overload:
-    """What tracing needs to know of an op overload, worked out once."""
-
-    name: str
-    writes: tuple[int | str, ...]  # positions or keywords of the arguments it writes into
-    take_apart: bool
-    takes_device: bool
-    keeps_constants: bool  # whether running it on real constants is safe and means something
-    needs_data: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,16 +156,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def _adopt_weights(self, prefix: str, module: nn.Module) -> None:
         for key, parameter in module._parameters.items():
+            if parameter is None:
+                continue
             if nn.parameter.is_lazy(parameter):
-                raise TraceError(
-                    f"parameter {prefix + key!r} has no shape yet (a lazy module): run the model once first"
-                )
-            if parameter is not None:
-                value = self._adopt(parameter, "parameter", prefix + key)[1]
-                place = (value.storage, parameter.storage_offset(), value.shape)
-                if place not in self._places:  # a tied parameter may be two objects on the same memory
-                    self._places.add(place)
-                    self.params += parameter.numel()
+                raise TraceError(f"parameter {prefix + key!r} has no shape yet (a lazy module): run the model first")
+            value = self._adopt(parameter, "parameter", prefix + key)[1]
+            place = (value.storage, parameter.storage_offset(), value.shape)
+            if place not in self._places:  # a tied parameter may be two objects on the same memory
+                self._places.add(place)
+                self.params += parameter.numel()
         for key, buffer in module._buffers.items():
             if buffer is not None:
                 self._adopt(buffer, "buffer", prefix + key)
@@ -323,7 +215,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        overload = _overload(func)
+        overload = overload_of(func)
         inputs: list[_Taken] = []
         targets: list[_Taken] = []  # tensors given to be written into (``out=``), which are not read
         taken = [self._take(arg, inputs) for arg in args]
@@ -395,7 +287,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return arg, str(arg)
 
     def _run(
-        self, func: Any, overload: _Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+        self, func: Any, overload: Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
     ) -> tuple[Any, Any]:
         """The result on meta tensors, and its data where only constants could decide it."""
         try:
@@ -416,7 +308,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return out, None
 
     def _run_on_constants(
-        self, func: Any, overload: _Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+        self, func: Any, overload: Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
     ) -> tuple[Any, bool] | None:
         """What meta tensors cannot tell, where constants alone decide it: the result, and whether it is constant."""
         if overload.keeps_constants and self._are_constants(inputs):
@@ -565,43 +457,6 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         )
 
 
-def _overload(func: Any) -> _Overload:
-    known = _OVERLOADS.get(func)
-    if known is None:
-        known = _OVERLOADS[func] = _describe(func)
-    return known
-
-
-def _describe(func: Any) -> _Overload:
-    schema = func._schema
-    name = schema.name.removeprefix("aten::")
-    arguments = schema.arguments
-    return _Overload(
-        name=name,
-        writes=tuple(
-            argument.name if argument.kwarg_only else i
-            for i, argument in enumerate(arguments)
-            if argument.alias_info is not None and argument.alias_info.is_write
-            if torch.Tag.inplace_view not in func.tags  # squeeze_ and the like re-describe, they do not write
-        ),
-        take_apart=(
-            torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
-            and not func.is_view
-            and not is_counted(name)
-            and name not in DATA_OPS
-        ),
-        takes_device=any(argument.name == "device" for argument in arguments),
-        keeps_constants=(
-            schema.name.startswith("aten::")
-            and torch.Tag.nondeterministic_seeded not in func.tags
-            and name not in RESERVATIONS  # whose values are whatever was there
-            and not any(argument.alias_info is not None and argument.alias_info.is_write for argument in arguments)
-        ),
-        needs_data=bool(DATA_TAGS & set(func.tags)) or name in DATA_OPS,
-    )
-
-
-_OVERLOADS: dict[Any, _Overload] = {}
 _DTYPE_NAMES: dict[torch.dtype, str] = {}
 
 

@@ -1,0 +1,74 @@
+"""What tracing needs to know of an op overload, read off its schema and its tags once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from roofline.count import RESERVATIONS, is_counted
+
+DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+DATA_OPS = {"item", "is_nonzero", "equal", "allclose"}  # composites that read data, which the tags do not say
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """One overload.
+
+    Attributes:
+        name: Its ATen name, or ``lib::op`` outside ATen.
+        writes: Positions or keywords of the arguments it writes into.
+        take_apart: Whether it is a composite that no handler counts.
+        takes_device: Whether it can be told where to make its output.
+        keeps_constants: Whether running it on constants is safe and means something.
+        needs_data: Whether its output, or the shape of it, depends on values.
+    """
+
+    name: str
+    writes: tuple[int | str, ...]
+    take_apart: bool
+    takes_device: bool
+    keeps_constants: bool
+    needs_data: bool
+
+
+def overload_of(func: Any) -> Overload:
+    """What there is to know of a ``torch._ops.OpOverload``."""
+    known = _KNOWN.get(func)
+    if known is None:
+        known = _KNOWN[func] = _describe(func)
+    return known
+
+
+def _describe(func: Any) -> Overload:
+    schema = func._schema
+    name = schema.name.removeprefix("aten::")
+    arguments = schema.arguments
+    return Overload(
+        name=name,
+        writes=tuple(
+            argument.name if argument.kwarg_only else i
+            for i, argument in enumerate(arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+            if torch.Tag.inplace_view not in func.tags  # squeeze_ and the like re-describe, they do not write
+        ),
+        take_apart=(
+            torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+            and not func.is_view
+            and not is_counted(name)
+            and name not in DATA_OPS
+        ),
+        takes_device=any(argument.name == "device" for argument in arguments),
+        keeps_constants=(
+            schema.name.startswith("aten::")
+            and torch.Tag.nondeterministic_seeded not in func.tags
+            and name not in RESERVATIONS  # whose values are whatever was there
+            and not any(argument.alias_info is not None and argument.alias_info.is_write for argument in arguments)
+        ),
+        needs_data=bool(DATA_TAGS & set(func.tags)) or name in DATA_OPS,
+    )
+
+
+_KNOWN: dict[Any, Overload] = {}

@@ -1,0 +1,106 @@
+"""What has to hold around a traced forward pass, and be as it was after it."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+
+def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every path through the tree of modules, so a shared module once for each of its parents."""
+    found: list[tuple[str, nn.Module]] = []
+
+    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> None:
+        found.append((name, module))
+        for key, child in module._modules.items():
+            if child is not None and child not in above:
+                inside = key == "_orig_mod"  # paths are as they are without torch.compile
+                walk(name if inside else f"{name}.{key}" if name else key, child, (*above, module))
+
+    walk("", model, ())
+    return found
+
+
+@contextmanager
+def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back what the forward pass rebinds in the modules, and what it adds to their lists, tables and hooks."""
+    filled: list[tuple[Any, Any]] = []
+    empty: list[Any] = []  # nearly all of a module's tables of hooks
+    for module in modules:
+        filled.append((module.__dict__, module.__dict__.copy()))
+        for held in module.__dict__.values():
+            if isinstance(held, dict | list | set):
+                if held:
+                    filled.append((held, held.copy()))
+                else:
+                    empty.append(held)
+    try:
+        yield
+    finally:
+        for held in empty:
+            if held:
+                held.clear()
+        for held, before in filled:
+            if isinstance(held, list):
+                held[:] = before
+            elif isinstance(held, set) or _is_rebound(held, before):
+                held.clear()
+                held.update(before)
+
+
+def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:
+    return len(table) != len(before) or any(map(operator.is_not, table.values(), before.values()))
+
+
+def set_eval(modules: Iterable[nn.Module]) -> None:
+    """Clear the flag itself, since `train()` may be overridden; `unchanged` puts it back module by module."""
+    for module in modules:
+        if module.training:
+            module.training = False
+
+
+@contextmanager
+def without_mha_fast_path() -> Iterator[None]:
+    """Attention and encoder layers run as their parts, not as one opaque op."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def meta_as_a_device() -> Iterator[None]:
+    """What a model does with its input's device, where torch would refuse "meta" or lose values on it.
+
+    ``torch.autocast(x.device.type)`` takes the CPU's, which casts no meta tensor; ``torch.tensor([2.0],
+    device=x.device)`` keeps its values.
+    """
+
+    def keeping_values(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(original)
+        def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+            return original(*args, device=None if str(device) == "meta" else device, **kwargs)
+
+        return make
+
+    original = torch.autocast.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        original(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    with (
+        mock.patch.object(torch.autocast, "__init__", init),
+        mock.patch.object(torch, "tensor", keeping_values(torch.tensor)),
+        mock.patch.object(torch, "as_tensor", keeping_values(torch.as_tensor)),
+    ):
+        yield
