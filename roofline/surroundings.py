@@ -30,7 +30,14 @@ def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 @contextmanager
 def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back what the forward pass rebinds in the modules, and what it adds to their lists, tables and hooks."""
+    """Put back what the forward pass rebinds in modules and parameters, and adds to their lists, tables and hooks."""
+    tensors = [
+        (tensor, tensor.data, tensor.requires_grad, tensor.grad)
+        for module in modules
+        for table in (module._parameters, module._buffers)
+        for tensor in table.values()
+        if tensor is not None
+    ]
     filled: list[tuple[Any, Any]] = []
     empty: list[Any] = []  # nearly all of a module's tables of hooks
     for module in modules:
@@ -53,6 +60,13 @@ def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
             elif isinstance(held, set) or _is_rebound(held, before):
                 held.clear()
                 held.update(before)
+        for tensor, data, requires_grad, grad in tensors:
+            if tensor.untyped_storage()._cdata != data.untyped_storage()._cdata:
+                tensor.data = data
+            if tensor.requires_grad != requires_grad:
+                tensor.requires_grad_(requires_grad)
+            if tensor.grad is not grad:
+                tensor.grad = grad
 
 
 def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:

@@ -38,7 +38,9 @@ ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on 
 PLAIN = (bool, int, float, str, type(None))
 NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
 SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "lstm", "gru", "rnn_tanh", "rnn_relu"}  # their values decide shapes
-NEEDS_DATA = re.compile(r"\bmeta\b|register_meta|unallocated storage|Tensor\.__format__")  # in what torch raises
+NEEDS_DATA = re.compile(  # in what torch raises where a number is read off a meta tensor
+    r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated|Tensor\.__format__|got \dD meta"
+)
 
 
 def trace(model: nn.Module, inputs: Any) -> Graph:
@@ -239,7 +241,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         if out is None:
             if overload.take_apart:
                 with self:
-                    return func.decompose(*_as_given(run_args, inputs), **_as_given(run_kwargs, inputs))
+                    constants = inputs if self._are_constants(inputs) else []
+                    return func.decompose(*_as_given(run_args, constants), **_as_given(run_kwargs, constants))
             out, data = self._run(func, overload, run_args, run_kwargs, inputs)
         if data is None and overload.keeps_constants and self._are_constants(inputs):
             data = self._constant(func, run_args, run_kwargs, inputs, out)
@@ -315,14 +318,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs))), True
         integers = [item for item in inputs[1:] if not item.stand_in.is_floating_point()]
         if overload.name in SHAPED_BY_INTEGERS and integers and self._are_constants(integers):
-            # Indices, repeats, the sizes of packed batches: data of any values does for the rest.
-            known = [inputs[0]._replace(given=torch.zeros(inputs[0].value.shape)), *integers]
-            known += [
-                item._replace(given=torch.zeros(item.value.shape))
-                for item in inputs[1:]
-                if item.stand_in.is_floating_point()
-            ]
-            return func(*_as_given(args, known), **_as_given(kwargs, known)), False
+            return func(*_as_given(args, integers), **_as_given(kwargs, integers)), False
         return None
 
     def _run_on_ones(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]) -> Any:

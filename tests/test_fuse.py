@@ -607,6 +607,13 @@ def test_what_an_op_wrote_through_a_view_is_what_everybody_reads_from_then_on() 
     net = Net(forward, conv=conv(), other=conv())
     assert rows(net, maps()) == ["convolution+relu", "convolution"]
 
+    def sum_through_a_view(net: Any, x: Tensor) -> Any:
+        y = net.conv(x)
+        y[:].add_(x)
+        return F.relu(y)
+
+    assert rows(Net(sum_through_a_view, conv=conv()), maps()) == ["convolution+add+relu"]
+
 
 def test_relu_in_place_stays_where_its_input_was_read_before() -> None:
     def forward(net: Any, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -371,6 +371,29 @@ def test_in_place_changes_never_reach_the_real_buffers(change: Callable[[Tensor]
     assert state_of(model) == before
 
 
+def rescale(self: Any, x: Tensor) -> Any:
+    self.linear.weight.data = torch.renorm(self.linear.weight.data, 2, 0, 0.5)  # a max-norm constraint
+    self.average.data = self.average.data * 2
+    return self.linear(x) * self.average
+
+
+def freeze(self: Any, x: Tensor) -> Any:
+    self.linear.weight.requires_grad = False
+    self.linear.bias.grad = torch.ones(8)
+    return self.linear(x)
+
+
+@pytest.mark.parametrize("forward", [rescale, freeze])
+def test_what_forward_rebinds_inside_a_parameter_is_taken_back(forward: Callable[..., Any]) -> None:
+    model = Busy()
+    before, data = state_of(model), data_of(model)
+    model.forward = forward.__get__(model)  # type: ignore[method-assign]
+    assert "linear" in names(trace(model, X))
+    del model.forward
+    assert_same_data(model, data)
+    assert state_of(model) == before
+
+
 def test_the_inputs_are_left_as_they_were() -> None:
     x, y = torch.ones(2, 8), torch.ones(2, 4)
     inputs: dict[str, Any] = {"x": x, "rest": [y]}
@@ -919,6 +942,40 @@ def test_control_flow_over_constants_is_followed(kind: str) -> None:
     assert graph.outputs[0].shape == (2, 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.int64])
+@pytest.mark.parametrize("kind", ["a mask of constants", "repeats of constants", "the places of a constant"])
+def test_what_constants_pick_keeps_its_dtype(kind: str, dtype: torch.dtype) -> None:
+    function, parts = CONSTANTS[kind]
+    (output,) = graph_of(function, zeros(2, 8, dtype=dtype), **parts).outputs
+    assert (output.shape, output.dtype) == ((2, 4), str(dtype).removeprefix("torch."))
+
+
+@pytest.mark.parametrize("kind", ["a mask of constants", "repeats of constants", "the places of a constant"])
+def test_no_activation_is_ever_allocated(kind: str) -> None:
+    function, parts = CONSTANTS[kind]
+    graph = graph_of(function, torch.empty(1 << 40, 8, device="meta"), **parts)
+    assert graph.outputs[0].shape == (1 << 40, 4)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        lambda self, x: self.window,
+        lambda self, x: torch.hann_window(16, device=x.device),
+        lambda self, x: torch.hann_window(16),
+    ],
+    ids=["buffer", "made on the input's device", "made in forward"],
+)
+def test_constants_and_activations_meet_in_a_composite_op(window: Callable[..., Tensor]) -> None:
+    graph = graph_of(
+        lambda self, x: torch.stft(x, 16, window=window(self, x), return_complex=True),
+        zeros(2, 64),
+        window=torch.hann_window(16),
+    )
+    assert names(graph)[-1] == "_fft_r2c"
+    assert graph.outputs[0].shape[:2] == (2, 9)
+
+
 @pytest.mark.parametrize(
     "look",
     [
@@ -1118,6 +1175,16 @@ def test_a_layer_with_parts_is_named_without_them() -> None:
 
     block = Apply(forward, parts=nn.Sequential(*[nn.Linear(8, 8) for _ in range(50)]))
     assert len(message_of(nn.Sequential(block), X)) < 400
+
+
+@pytest.mark.parametrize("text", ["metadata is missing", "not for the meta device", "no meta learning here"])
+def test_an_error_that_speaks_of_meta_is_no_decision_by_data(text: str) -> None:
+    def forward(_: Any, x: Tensor) -> Tensor:
+        raise RuntimeError(text)
+
+    message = message_of(nn.Sequential(Apply(forward)), X)
+    assert_mentions(message, "layer '0'", f"RuntimeError: {text}")
+    assert "depends on data" not in message
 
 
 def test_missing_inputs_are_said_in_one_line() -> None:
