@@ -7,7 +7,9 @@
 3. a residual add runs in the epilogue of the later of its two producers and reads the other branch from memory,
 4. an activation that the device fuses runs in the epilogue of the op before it.
 
-Each holds only if the tensor in between has no other reader: what something else reads has to be stored anyway.
+What is computed from constants alone (weight standardisation, a mask) is computed before the network runs: it is in no
+layer, and its results are weights. Each rule holds only if the tensor in between has no other reader: what something
+else reads has to be stored anyway.
 """
 
 from __future__ import annotations
@@ -67,6 +69,11 @@ class _State:
         group = self.group_of.get(value.root.producer)
         return -1 if group is None else group.ops[0]
 
+    def is_read_between(self, group: Group, index: int, storage: int) -> bool:
+        """Whether an op of another layer reads that memory after `group` has started and before op `index`."""
+        between = (i for i in range(group.ops[0] + 1, index) if i not in group.ops)
+        return any(value.storage == storage for i in between for value in self.graph.ops[i].inputs)
+
 
 Rule = Callable[[_State, int, Op], Group | None]
 
@@ -109,7 +116,7 @@ def _count_readers(graph: Graph, costs: Sequence[Cost | None]) -> dict[int, int]
 
 
 def _fold_batch_norm(state: _State, index: int, op: Op) -> Group | None:
-    if op.name != "batch_norm" or takes_batch_statistics(op):
+    if op.name != "batch_norm" or takes_batch_statistics(op) or not all(v.is_constant for v in op.inputs[1:]):
         return None
     operand = op.inputs[0]
     group = _foldable(state, operand)
@@ -143,7 +150,9 @@ def _foldable(state: _State, operand: Value) -> Group | None:
     group = state.feeding(operand)
     if group is None or operand.extent_of_root != "same" or not group.is_affine:
         return None
-    return group if state.graph.ops[group.ops[0]].name in FOLDING_OPS and group.kind in WEIGHTED else None
+    main = state.graph.ops[group.ops[0]]
+    has_channels = all(len(value.shape) > 1 for value in main.inputs[:2])  # not the product with a vector
+    return group if main.name in FOLDING_OPS and group.kind in WEIGHTED and has_channels else None
 
 
 def _channel_axis(state: _State, group: Group, output: Value) -> int:
@@ -151,8 +160,6 @@ def _channel_axis(state: _State, group: Group, output: Value) -> int:
     main = state.graph.ops[group.ops[0]]
     if main.name == "convolution":
         return len(output.shape) - len(main.inputs[1].shape) + 1  # 0 for an image without a batch
-    if main.name == "linear":
-        return len(output.shape) - 1
     factors = main.inputs[1:] if main.name in ("addmm", "baddbmm") else main.inputs
     return len(output.shape) - (2 if factors[0].is_weight else 1)
 
@@ -178,6 +185,8 @@ def _fuse_residual_add(state: _State, index: int, op: Op) -> Group | None:
     group = state.feeding(later)
     if group is None or group.kind not in CONTRACTIONS or group.sums:
         return None
+    if op.outputs[0].storage != later.storage and state.is_read_between(group, index, op.outputs[0].storage):
+        return None  # in place over the other branch, whose old values a layer in between still wants
     group.is_affine, group.sums = False, True
     return group
 

@@ -142,11 +142,9 @@ def lower(
     _check_choice("fusion", fusion, FUSIONS)
     _check_choice("dtype", dtype, DTYPE_BYTES)
     for activation in fused_activations:
-        _check_choice("fused activation", activation, ACTIVATIONS)
+        _check_choice("fused activation", activation, [name for name in ACTIVATIONS if name != "gelu_tanh"])
 
-    costs = [cost(op) for op in graph.ops]
-    groups = fuse(graph, costs, fusion, fused_activations)
-    layers = _Layers(graph, costs, groups, DTYPE_BYTES[dtype])
+    costs, groups, layers = _group(graph, fusion, dtype, fused_activations)
     weight_bytes, input_bytes, output_bytes = layers.bytes_by_role()
     mem_bytes = [sum(layer) for layer in zip(weight_bytes, input_bytes, output_bytes, strict=True)]
     mains = [graph.ops[group.ops[0]] for group in groups]
@@ -174,10 +172,22 @@ def lower(
 
 def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Transfer]]:
     """The main op of one layer of a table that was lowered from `graph`, and what the layer moves, tensor by tensor."""
-    costs = [cost(op) for op in graph.ops]
-    groups = fuse(graph, costs, layers.fusion, layers.fused_activations)
-    moved = _Layers(graph, costs, groups, DTYPE_BYTES[layers.dtype]).transfers(index)
-    return graph.ops[groups[index].ops[0]], list(moved)
+    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations)
+    return graph.ops[groups[index].ops[0]], list(lowered.transfers(index))
+
+
+def _group(
+    graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str]
+) -> tuple[list[Cost | None], list[Group], _Layers]:
+    """What each op costs, which ops are one layer, and what these move."""
+    compiled = fusion != "none"
+    costs = [None if compiled and _is_precomputed(op) else cost(op) for op in graph.ops]
+    groups = fuse(graph, costs, fusion, fused_activations)
+    return costs, groups, _Layers(graph, costs, groups, width=DTYPE_BYTES[dtype], compiled=compiled)
+
+
+def _is_precomputed(op: Op) -> bool:
+    return bool(op.outputs) and all(value.role == "constant" for value in op.outputs)
 
 
 def _check_choice(what: str, choice: str, known: Iterable[str]) -> None:
@@ -211,8 +221,11 @@ class Transfer(NamedTuple):
 class _Layers:
     """What each group moves, and how long what it writes is alive."""
 
-    def __init__(self, graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group], width: int) -> None:
-        self.graph, self.costs, self.groups, self.width = graph, costs, groups, width
+    def __init__(
+        self, graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group], *, width: int, compiled: bool
+    ) -> None:
+        self.graph, self.costs, self.groups = graph, costs, groups
+        self.width, self.compiled = width, compiled
         self._layer_of = {index: number for number, group in enumerate(groups) for index in group.ops}
         self._reads = [self._group_reads(group) for group in groups]
         self._read_last: dict[int, int] = {}  # storage -> the last layer that reads it
@@ -252,24 +265,21 @@ class _Layers:
         group = self.groups[number]
         own = set(group.ops)
         for value, elements in self._reads[number]:
-            if value.is_weight:
+            if self._is_weight(value):
                 yield Transfer("weight", value.name, value.shape, elements, elements * self._bytes_of(value))
             elif value.root.producer not in own:
                 yield Transfer("input", "", value.shape, elements, elements * self._bytes_of(value))
         if group.bias_elements:
             shape = (group.bias_elements,)
             yield Transfer("weight", "folded bias", shape, group.bias_elements, group.bias_elements * self.width)
-        written: dict[int, Transfer] = {}  # per storage: in-place ops of one layer write the same bytes once
-        seen_outside: set[int] = set()
         for index in group.ops:
             op, item = self.graph.ops[index], _known(self.costs[index])
             for value, elements in item.writes or [(value, value.elements) for value in op.outputs]:
-                if value.storage not in written or elements > written[value.storage].elements:
-                    size = elements * self._bytes_of(value)
-                    written[value.storage] = Transfer("output", value.name, value.shape, elements, size)
                 if id(value) not in self._inner:
-                    seen_outside.add(value.storage)
-        yield from (transfer for storage, transfer in written.items() if storage in seen_outside)
+                    yield Transfer("output", value.name, value.shape, elements, elements * self._bytes_of(value))
+
+    def _is_weight(self, value: Value) -> bool:
+        return value.is_constant if self.compiled else value.is_weight
 
     def _bytes_of(self, value: Value) -> int:
         return self.width if value.dtype in FLOATING else _fixed_bytes(value.dtype, self.width)
@@ -282,7 +292,7 @@ class _Layers:
         first: dict[int, tuple[int, Value]] = {value.storage: (0, value) for value in self.graph.inputs}
         for index, number in sorted(self._layer_of.items()):
             for value in self.graph.ops[index].outputs:
-                if not value.is_weight and id(value) not in self._inner:
+                if not self._is_weight(value) and id(value) not in self._inner:
                     first.setdefault(value.storage, (number, value))
         kept = {value.storage for value in self.graph.outputs}
         change = np.zeros(layers + 1, dtype=np.int64)

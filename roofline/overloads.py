@@ -22,6 +22,7 @@ class Overload:
         writes: Positions or keywords of the arguments it writes into.
         take_apart: Whether it is a composite that no handler counts.
         takes_device: Whether it can be told where to make its output.
+        is_random: Whether it draws random numbers.
         keeps_constants: Whether running it on constants is safe and means something.
         needs_data: Whether its output, or the shape of it, depends on values.
     """
@@ -30,6 +31,7 @@ class Overload:
     writes: tuple[int | str, ...]
     take_apart: bool
     takes_device: bool
+    is_random: bool
     keeps_constants: bool
     needs_data: bool
 
@@ -61,6 +63,7 @@ def _describe(func: Any) -> Overload:
             and name not in DATA_OPS
         ),
         takes_device=any(argument.name == "device" for argument in arguments),
+        is_random=torch.Tag.nondeterministic_seeded in func.tags,
         keeps_constants=(
             schema.name.startswith("aten::")
             and torch.Tag.nondeterministic_seeded not in func.tags

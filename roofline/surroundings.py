@@ -70,7 +70,7 @@ def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:
-    return len(table) != len(before) or any(map(operator.is_not, table.values(), before.values()))
+    return table.keys() != before.keys() or any(map(operator.is_not, table.values(), before.values()))
 
 
 def set_eval(modules: Iterable[nn.Module]) -> None:

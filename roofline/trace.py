@@ -37,9 +37,11 @@ CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larg
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
 PLAIN = (bool, int, float, str, type(None))
 NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
-SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "lstm", "gru", "rnn_tanh", "rnn_relu"}  # their values decide shapes
+# Ops whose integer arguments have to have values: indices, repeats, the sizes of packed batches.
+SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "tensor_split", "lstm", "gru", "rnn_tanh", "rnn_relu"}
 NEEDS_DATA = re.compile(  # in what torch raises where a number is read off a meta tensor
-    r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated|Tensor\.__format__|got \dD meta"
+    r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated"
+    r"|Tensor\.__format__|got \dD meta"
 )
 
 
@@ -208,7 +210,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         is_whole = latest.elements == self.storage_elements[value.storage]
         extent = value.extent_of_root if is_whole else "other"
         return Value(
-            value.shape, value.dtype, value.role, value.elements, value.storage, value.name,
+            value.shape, value.dtype, latest.role, value.elements, value.storage, value.name,
             latest.producer, latest, extent,
         )  # fmt: skip
 
@@ -248,7 +250,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             data = self._constant(func, run_args, run_kwargs, inputs, out)
 
         written = [taken[key] if isinstance(key, int) else taken_kwargs.get(key) for key in overload.writes]
-        outputs = self._outputs(out, [pair for pair in written if pair is not None], inputs, targets)
+        outputs = self._outputs(
+            out, [pair for pair in written if pair is not None], inputs, targets, overload.is_random
+        )
         scope = self._scopes[-1]
         record_args = tuple(record for _, record in taken)
         record_kwargs = {key: record for key, (_, record) in taken_kwargs.items()}
@@ -348,31 +352,34 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs)))
 
     def _outputs(
-        self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken]
+        self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken], is_random: bool
     ) -> list[Value]:
         index = len(self.ops)
+        is_constant = not is_random and all(item.value.is_constant for item in inputs)
         outputs = []
         for pair in written:
             for tensor, value in _flat_pairs(*pair):
                 if isinstance(tensor, Tensor):
-                    outputs.append(self._write(tensor, value, index))
+                    outputs.append(self._write(tensor, value, index, is_constant))
         for tensor in _tensors_in(out):
             if not (outputs and any(tensor is item.stand_in for item in (*inputs, *targets))):
-                outputs.append(self._new_value(tensor, index, inputs))
+                outputs.append(self._new_value(tensor, index, inputs, is_constant))
         return outputs
 
-    def _write(self, tensor: Tensor, value: Value, index: int) -> Value:
-        version = Value(value.shape, value.dtype, value.role, value.elements, value.storage, value.name, index)
+    def _write(self, tensor: Tensor, value: Value, index: int, is_constant: bool) -> Value:
+        role = "activation" if value.role == "constant" and not is_constant else value.role
+        version = Value(value.shape, value.dtype, role, value.elements, value.storage, value.name, index)
         self._tensors[id(tensor)] = (tensor, version)
         self._latest[value.storage] = version
         return version
 
-    def _new_value(self, tensor: Tensor, index: int, inputs: list[_Taken]) -> Value:
+    def _new_value(self, tensor: Tensor, index: int, inputs: list[_Taken], is_constant: bool) -> Value:
         shape, dtype, address = tuple(tensor.shape), _dtype_name(tensor.dtype), _address(tensor)
         storage = self._storages.get(address)
         if storage is None:
             elements = numel(shape)
-            value = Value(shape, dtype, "activation", elements, self._new_storage(address, elements), "", index)
+            made: Role = "constant" if is_constant else "activation"
+            value = Value(shape, dtype, made, elements, self._new_storage(address, elements), "", index)
         else:
             base = next((item for item in inputs if item.value.storage == storage), None)
             viewed = None if base is None else base.value

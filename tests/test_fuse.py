@@ -255,14 +255,6 @@ def test_the_rows_of_a_weight_that_multiplies_from_the_left_are_its_channels() -
     assert rows(net((8, 1)), vectors(8, 3)) == ["matmul+mul"]
 
 
-def test_the_features_of_a_linear_layer_are_its_channels_though_its_input_is_a_parameter() -> None:
-    """As the learned queries of a decoder are."""
-    net = Net(
-        lambda net: net.fc(net.queries) * net.gamma, fc=nn.Linear(8, 4), queries=parameter(6, 8), gamma=parameter(4)
-    )
-    assert rows(net) == ["linear+mul"]
-
-
 def test_constants_do_not_fold_into_a_recurrence() -> None:
     """Its outputs are its states, which the weights of the next step have already met."""
     lstm = Net(lambda net, x: net.lstm(x)[0] * net.gamma, lstm=nn.LSTM(8, 8), gamma=parameter(8))
@@ -698,3 +690,48 @@ def test_layers_run_in_the_order_of_their_main_ops() -> None:
     layers = fused(net, maps())
     assert layers.name.tolist() == ["a", "b", "c", "cat"]
     assert layers.ops.tolist() == ["convolution+batch_norm+relu", "convolution", "convolution+batch_norm+relu", "cat"]
+
+
+# --- what is computed from constants alone ------------------------------------------------------------------------
+
+
+class FrozenNorm(nn.Module):
+    """A batch norm written out, as detection networks have it: its scale and shift are made from buffers."""
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name in ("weight", "bias", "mean", "var"):
+            self.register_buffer(name, torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.var + 1e-5).rsqrt()
+        shift = self.bias - self.mean * scale
+        return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
+
+
+def test_a_norm_that_is_written_out_folds_as_a_batch_norm_does() -> None:
+    layers = fused(nn.Sequential(conv(), FrozenNorm(8)), maps())
+    assert layers.ops.tolist() == ["convolution+mul+add"]
+    assert layers.weight_bytes.tolist() == [64 + 8], "the weight and one folded bias"
+    assert fused(nn.Sequential(conv(), norm()), maps()).mem_bytes.sum() == layers.mem_bytes.sum()
+
+
+def test_standardised_weights_are_weights() -> None:
+    net = Net(lambda net, x: F.conv2d(x, (net.w - net.w.mean()) / net.w.std()), w=parameter(8, 8, 1, 1))
+    layers = fused(net, maps())
+    assert layers.ops.tolist() == ["convolution"]
+    assert layers.weight_bytes.tolist() == [64]
+
+
+def test_a_buffer_that_the_input_is_written_into_is_no_constant() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        canvas = torch.zeros(1, 8, 4, 4)
+        canvas[:, :, :2] = x[:, :, :2]
+        return canvas * 2
+
+    assert rows(Net(forward), maps())[-1] == "mul"

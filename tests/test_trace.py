@@ -342,8 +342,23 @@ def test_what_forward_adds_to_the_lists_tables_and_hooks_of_the_model_is_taken_b
     model.forward = forward.__get__(model)  # type: ignore[method-assign]
     trace(model, zeros(2, 8))
     del model.forward
-    assert (model.features, model.table, model.seen) == ([], {"calls": 0}, set())
     assert state_of(model) == before
+    assert (model.features, model.table, model.seen) == ([], {"calls": 0}, set())
+
+
+def test_an_attribute_that_forward_renames_has_its_name_back() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self.table["after"] = self.table.pop("before")
+        del self.cache
+        self.memory = None
+        return x * 2
+
+    model: Any = Apply(forward).eval()
+    model.table = {"before": 1}
+    model.cache = None
+    trace(model, X)
+    assert list(vars(model))[-2:] == ["table", "cache"]
+    assert model.table == {"before": 1}
 
 
 @pytest.mark.parametrize(
@@ -762,7 +777,7 @@ def test_what_is_read_is_known_for_what_it_is() -> None:
         ("buffer", "scale"),
     ]
     sums = [[value.role for value in op.inputs] for op in graph.ops if op.name == "add"]
-    assert sums == [["activation", "constant"], ["activation", "activation"]]
+    assert sums == [["activation", "constant"], ["activation", "constant"]], "ones are the same in every run"
 
 
 @pytest.mark.parametrize("look", [lambda w: w.data, lambda w: w.detach(), lambda w: w.t().view(8, 8), lambda w: w[:4]])
@@ -930,6 +945,7 @@ CONSTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "a list of a tensor made in forward": (lambda _, x: x[:, : torch.arange(5).tolist()[-1]] * 2, {}),
     "an array of a tensor made in forward": (lambda _, x: x[:, : int(torch.arange(5).numpy()[-1])] * 2, {}),
     "a mask of constants": (lambda self, x: x[:, self.n] * 2, {"n": torch.tensor([True] * 4 + [False] * 4)}),
+    "cuts at constants": (lambda self, x: x.tensor_split(self.n, 1)[0] * 2, {"n": torch.tensor([4, 6])}),
     "repeats of constants": (lambda self, x: x[:, :2].repeat_interleave(self.n, 1) * 2, {"n": torch.tensor([1, 3])}),
 }
 
