@@ -293,9 +293,16 @@ def _addbmm(op: Op) -> Cost:
     return Cost("matmul", numel(a.shape) * b.shape[-1])
 
 
-@counts("outer", "ger")
+@counts("outer", "ger", "addr")
 def _outer(op: Op) -> Cost:
     return Cost("matmul", numel(op.outputs[0].shape))
+
+
+@counts("_trilinear")
+def _bilinear(op: Op) -> Cost:
+    """nn.Bilinear: every output sums the products of a weight of shape (out, in1, in2) with both inputs."""
+    x1, weight = op.inputs[0], op.inputs[1]
+    return Cost("linear", numel(x1.shape[:-1]) * numel(weight.shape))
 
 
 @counts("scaled_dot_product_attention")
@@ -381,7 +388,7 @@ def _gelu(op: Op) -> Cost:
 
 @counts("pow")
 def _pow(op: Op) -> Cost:
-    known: Mapping[Any, int] = {2: 1, 3: 2, 0.5: SQRT, -0.5: SQRT + DIV, -1: DIV}
+    known: Mapping[Any, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 2, 0.5: SQRT, -0.5: SQRT + DIV, -1: DIV}
     per_element = known.get(op.arg(1, "exponent"), ELEMENTWISE["pow"])
     return Cost("elementwise", 0, per_element * op.outputs[0].elements)
 

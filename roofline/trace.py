@@ -449,6 +449,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 "needs numbers where only shapes are known. Decide by shapes or by a constructor argument, "
                 "or skip the branch with `if x.is_meta`."
             )
+        if "HigherOrderOperator" in message:
+            message = "a higher-order op, such as torch.cond or flex_attention, cannot be followed"
         if NO_META_KERNEL in message:
             message = f"{op!r} has no kernel for shapes alone; give it one with torch.library.register_fake"
         layer = ""

@@ -540,6 +540,11 @@ def test_a_projection_of_the_state_leaves_the_gates_their_vector_work() -> None:
     assert vector_ops(nn.LSTM(8, 16, proj_size=4), (5, 3, 8)) == vector_ops(nn.LSTM(8, 16), (5, 3, 8))
 
 
+def test_a_bilinear_layer_and_an_outer_product() -> None:
+    assert macs(nn.Bilinear(4, 5, 6), (2, 3, 4), (2, 3, 5)) == (2 * 3) * 6 * (4 * 5)
+    assert macs(function_of(torch.addr), (3, 4), (3,), (4,)) == 3 * 4
+
+
 # --- vector ops --------------------------------------------------------------------------------------------------
 
 # McMahon's weights, as the module's docstring gives them.

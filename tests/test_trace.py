@@ -1241,3 +1241,11 @@ def test_later_traces_know_nothing_of_an_earlier_failure() -> None:
     want = described(trace(model, X))
     message_of(model, zeros(2, 9))
     assert described(trace(model, X)) == want
+
+
+def test_a_higher_order_op_is_named_as_what_cannot_be_followed() -> None:
+    def forward(_: Any, x: Tensor) -> Any:
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x, (x,))
+
+    with pytest.raises(TraceError, match=r"higher-order op, such as torch\.cond or flex_attention, cannot be followed"):
+        graph_of(forward, X)
