@@ -168,3 +168,8 @@ def _mean(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> T
         return None
     sizes = [1 if i in gone else n for i, n in enumerate(x.shape) if keepdim or i not in gone]
     return torch.empty(sizes, dtype=x.dtype, device="meta")
+
+
+@_rule(aten.bmm.default)
+def _bmm(a: Tensor, b: Tensor) -> Tensor | None:
+    return _matmul(a, b) if a.dim() == 3 == b.dim() and a.shape[0] == b.shape[0] else None

@@ -528,7 +528,7 @@ def _shapes_in(arguments: Any) -> str:
 
 def _one_line(module: nn.Module | None) -> str:
     """``Conv2d(3, 32, kernel_size=(3, 3))`` of a leaf module, the class of any other."""
-    return type(module).__name__ if module is None or module._modules else repr(module)
+    return type(module).__name__ if module is None or module._modules else " ".join(repr(module).split())
 
 
 def _user_line(error: Exception) -> str:

@@ -1,0 +1,257 @@
+"""The answer in a terminal: one screen, 80 columns, colour where there is any."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from roofline.reports import words
+from roofline.units import mib, percent, printable, shape, si, significant, time_unit
+
+if TYPE_CHECKING:
+    from roofline.analysis import Analysis
+    from roofline.crosscheck import CrossCheck
+    from roofline.hardware import Hardware
+    from roofline.models import Entry
+
+STYLES = {"compute": "dark_orange", "memory": "cyan"}
+BAR_CELLS = 8
+LEFT_COLUMNS = {"kind", "bound", "class", "dtype", "figures", "also called"}
+SORTS = ("time", "macs", "bytes", "order")
+GROUPS = ("kind", "stage")
+
+
+def render_analysis(
+    analysis: Analysis,
+    *,
+    top: int = 10,
+    sort: str = "time",
+    group: str = "kind",
+    width: int = 80,
+    unicode: bool = True,
+    options: Sequence[str] | None = None,
+) -> RenderableType:
+    """Verdict, totals, where the time goes, the top layers, and the notes.
+
+    Args:
+        analysis: What to show.
+        top: Layers in the table; 0 for none.
+        sort: One of `SORTS`; ``"order"`` keeps the order of execution.
+        group: One of `GROUPS`.
+        width: Columns of the terminal.
+        unicode: Whether bars may use block characters.
+        options: Those of the command line, for the command that explains the slowest layer.
+    """
+    layers, hardware = analysis.layers, analysis.hardware
+    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
+    where = f"  {shapes}  on {hardware.id}, {layers.dtype}, {layers.fusion} fusion"
+    head = Text.assemble((printable(analysis.name), "bold"), where)
+    parts: list[RenderableType] = [head, Text(words.verdict(analysis), style="bold"), *_totals(analysis, width), Text()]
+    parts += [_where_time_goes(analysis, group, width, unicode), Text()]
+    if top:
+        parts += [_top_layers(analysis, top, sort, width, unicode), Text()]
+    parts += [Text(note, style="dim") for note in words.notes(analysis)]
+    if top and len(layers):
+        slowest = max(analysis.rows(), key=lambda row: row["latency_s"])["name"]
+        arguments = [analysis.reference, slowest, *(["--hw", hardware.id] if options is None else options)]
+        parts.append(Text(printable(f"Next: roofline explain {shlex.join(arguments)}"), style="dim"))
+    return Group(*parts)
+
+
+def _totals(analysis: Analysis, width: int) -> list[Text]:
+    """The totals in as many lines as they need; a figure stays with its label and its unit."""
+    totals, hardware, dtype = analysis.totals(), analysis.hardware, analysis.layers.dtype
+    cells = [
+        ("MACs", si(totals["macs"])),
+        ("params", si(analysis.layers.params)),
+        ("weights", si(totals["weight_bytes"], "B")),
+        ("activations", si(totals["activation_bytes"], "B")),
+        ("peak alive", mib(totals["peak_activation_bytes"])),
+        ("peak", si(hardware.peak(dtype), "MAC/s")),
+        ("bandwidth", si(hardware.bandwidth_bytes_per_s, "B/s")),
+    ]
+    if totals["energy_j"] is not None:
+        cells.append(("energy", f"{significant(totals['energy_j'] * 1e3)} mJ"))
+    lines = [Text()]
+    for label, value in cells:
+        cell = Text.assemble((f"{label} ", "dim"), value)
+        if lines[-1] and len(lines[-1]) + 2 + len(cell) > width:
+            lines.append(Text())
+        lines[-1].append("  " if lines[-1] else "").append_text(cell)
+    return lines
+
+
+def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) -> Table:
+    total_s = analysis.totals()["latency_s"] or 1.0
+    step, unit = time_unit(total_s)
+    lines = []
+    for name, rows in sorted(_grouped(analysis, group), key=lambda item: -_sum(item[1], "latency_s")):
+        time_s = _sum(rows, "latency_s")
+        compute_s = _sum([row for row in rows if row["bound"] == "compute"], "latency_s")
+        bar = _bar(compute_s / total_s, (time_s - compute_s) / total_s, unicode)
+        lines.append(
+            (
+                name, str(len(rows)), si(_sum(rows, "macs")), si(_bytes(rows), "B"), _time(time_s / step),
+                percent(time_s / total_s), bar,
+            )
+        )  # fmt: skip
+    return _table((group.capitalize(), "layers", "MACs", "bytes", unit, "share"), lines, bar=True, width=width)
+
+
+def _grouped(analysis: Analysis, group: str) -> list[tuple[str, list[dict[str, Any]]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in analysis.rows():
+        groups.setdefault(row["kind"] if group == "kind" else stage_of(row["name"]), []).append(row)
+    return list(groups.items())
+
+
+def stage_of(name: str) -> str:
+    """The top-level part of the network that a layer is in; in a numbered container, which one.
+
+    >>> stage_of("stages.2.0.expand.conv"), stage_of("stem.conv"), stage_of("classifier"), stage_of("0#2")
+    ('stages.2', 'stem', 'classifier', '0')
+    """
+    first, *rest = name.partition("#")[0].split(".")
+    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
+
+
+def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bool) -> Table:
+    rows = analysis.rows()
+    shown = sort_rows(rows, sort)[:top]
+    total_s = analysis.totals()["latency_s"] or 1.0
+    longest_s = max((row["latency_s"] for row in rows), default=0.0) or 1.0
+    step, unit = time_unit(total_s)
+    title = f"{'First' if sort == 'order' else 'Top'} {len(shown)} of {len(rows)} layers"
+    lines = []
+    for row in shown:
+        size, part = _bytes([row]), row["latency_s"] / longest_s
+        lines.append(
+            (
+                row["name"], row["kind"], significant(row["macs"] / size) if size else "0",
+                _time(row["latency_s"] / step), percent(row["latency_s"] / total_s),
+                Text(row["bound"], STYLES[row["bound"]]),
+                _bar(part, 0, unicode) if row["bound"] == "compute" else _bar(0, part, unicode),
+            )
+        )  # fmt: skip
+    return _table((title, "kind", "MACs/B", unit, "share", "bound"), lines, bar=True, width=width)
+
+
+def sort_rows(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
+    """Layer rows, the costliest first; ``"order"`` as they run."""
+    keys = {"time": lambda r: -r["latency_s"], "macs": lambda r: -r["macs"], "bytes": lambda r: -_bytes([r])}
+    return list(rows) if sort == "order" else sorted(rows, key=keys[sort])
+
+
+def _sum(rows: Iterable[dict[str, Any]], column: str) -> Any:
+    return sum(row[column] for row in rows)
+
+
+def _bytes(rows: Iterable[dict[str, Any]]) -> int:
+    return sum(row["weight_bytes"] + row["activation_bytes"] for row in rows)
+
+
+def _bar(compute: float, memory: float, unicode: bool) -> Text:
+    """A bar of two parts; a part that is not nothing shows at least one cell."""
+    block = "\u2588" if unicode else "#"
+    cells = [max(1, round(share * BAR_CELLS)) if share > 0.005 else 0 for share in (compute, memory)]
+    return Text.assemble((block * cells[0], STYLES["compute"]), (block * cells[1], STYLES["memory"]))
+
+
+def _time(value: float) -> str:
+    """One decimal, so that a column lines up; more where that would be nothing."""
+    return f"{value:,.1f}" if value >= 0.05 or not value else significant(value, 1)
+
+
+def _table(
+    header: Sequence[str], rows: Sequence[Sequence[str | Text]], bar: bool = False, width: int | None = None
+) -> Table:
+    """Numbers are never cut: where `width` is too small, the first column loses its beginning."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    widths = [max([len(title), *(len(row[i]) for row in rows)]) for i, title in enumerate(header)]
+    if width is not None:
+        widths[0] = min(widths[0], max(len(header[0]), width - sum(widths[1:]) - len(widths) - bar * BAR_CELLS))
+    for i, title in enumerate(header):
+        justify: JustifyMethod = "left" if i == 0 or title in LEFT_COLUMNS else "right"
+        table.add_column(title, justify=justify, no_wrap=True, min_width=widths[i])
+    if bar:
+        table.add_column("", min_width=BAR_CELLS)
+    for first, *others in rows:
+        name = printable(str(first))
+        shown = name if len(name) <= widths[0] else f"..{name[2 - widths[0] :]}"
+        table.add_row(Text(shown), *(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in others))
+    return table
+
+
+def render_models(entries: Sequence[Entry]) -> RenderableType:
+    """The zoo: exact counts at the published input size, and the published accuracy."""
+    header = ("Model", "params", "MACs", "input", "top-1", "also called")
+    rows = [
+        (
+            entry.name, si(entry.params, digits=4), si(entry.macs, digits=4), shape(entry.input_size),
+            f"{entry.top1:.1f}" if entry.top1 is not None else "", min(entry.aliases, key=len, default=""),
+        )
+        for entry in entries
+    ]  # fmt: skip
+    note = "Counts are exact and decimal; top-1 is ImageNet-1k as published. Also: FILE.py:CALLABLE, MODULE:CALLABLE."
+    return Group(_table(header, rows), Text(), Text(note, style="dim"))
+
+
+def render_hardware(devices: Sequence[Hardware]) -> RenderableType:
+    """The bundled profiles: one line a device and dtype."""
+    header = ("Hardware", "class", "dtype", "peak MAC/s", "B/s", "ridge MACs/B", "figures")
+    rows = [
+        (
+            device.id, device.device_class, dtype, si(peak), si(device.bandwidth_bytes_per_s),
+            significant(device.ridge_point(dtype)), _figure_kinds(device, dtype),
+        )
+        for device in devices
+        for dtype, peak in device.peak_macs_per_s.items()
+    ]  # fmt: skip
+    note = "Any YAML file of the same schema serves as --hw too: docs/profiles.md."
+    return Group(_table(header, rows), Text(), Text(note, style="dim"))
+
+
+def _figure_kinds(device: Hardware, dtype: str) -> str:
+    figures = (device.figures.get(path) for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"))
+    return ", ".join(dict.fromkeys(figure.kind for figure in figures if figure is not None))
+
+
+def render_explanation(lines: Sequence[tuple[str, Sequence[str]]]) -> RenderableType:
+    """Headed paragraphs, as `roofline.explain.explain` gives them."""
+    parts: list[RenderableType] = []
+    for heading, body in lines:
+        parts.append(Text(printable(heading), style="bold"))
+        parts += [Padding(Text(_printable_columns(line)), (0, 0, 0, 2), expand=False) for line in body]
+    return Group(*parts)
+
+
+def _printable_columns(line: str) -> str:
+    """`printable`, but blanks stay, which line up columns."""
+    return "".join(character if character.isprintable() else printable(f"x{character}")[1:] for character in line)
+
+
+def render_cross_check(check: CrossCheck) -> RenderableType:
+    """Three counts side by side, and why they differ."""
+    header = ("Ops", "roofline MACs", "fvcore flops", "FlopCounter/2")
+    table = _table(
+        header,
+        [
+            (row.family, f"{row.macs:,}", _count(row.fvcore_flops), _count(row.flop_counter_macs))
+            for row in (*check.differences, check.total)
+        ],
+    )
+    reasons = [Text(printable(f"{row.family}: {row.reason}")) for row in check.differences if row.reason]
+    agree = Text("All three agree.") if not reasons and not check.failures else Text("Why they differ", style="bold")
+    failures = [Text(printable(line), style="yellow") for line in check.failures]
+    return Group(Text(printable(check.name), style="bold"), table, Text(), agree, *reasons, *failures)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

@@ -1,0 +1,67 @@
+"""The sentences that every report shares, so that a bound is called a bound everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roofline.units import percent, printable, seconds, significant
+
+if TYPE_CHECKING:
+    from roofline.analysis import Analysis
+
+
+def _what_it_is(analysis: Analysis) -> str:
+    """What kind of number the latency is, and why."""
+    hardware = analysis.hardware
+    if analysis.estimate == "prediction":
+        return "a prediction: a roofline whose figures are fitted to latencies or measured"
+    ceilings = (f"peak_macs_per_s.{analysis.layers.dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s")
+    figures = [hardware.figures[path] for path in ceilings if path in hardware.figures]
+    if any(figure.kind == "estimate" for figure in figures) or not figures:
+        return "a bound: a roofline on estimated figures, and as good as these"
+    if hardware.layer_overhead_s:
+        return "a bound: a roofline on datasheet figures, with an overhead for each layer on top"
+    return "a bound: a roofline on the vendor's figures, which no run can beat"
+
+
+def verdict(analysis: Analysis) -> str:
+    """Latency, what sets it, and where the network stands against the ridge point."""
+    totals = analysis.totals()
+    compute = totals["compute_bound_share"]
+    lead = "Predicted latency" if analysis.estimate == "prediction" else "Latency bound: at least"
+    split = (
+        f"{percent(1 - compute)} of it in memory-bound layers, {percent(compute)} in compute-bound ones"
+        if totals["latency_s"]
+        else "it does nothing"
+    )
+    intensity, ridge = totals["operational_intensity_macs_per_byte"], analysis.ridge_point
+    side = "below" if intensity < ridge else "at or above"
+    return (
+        f"{lead} {seconds(totals['latency_s'])}: {split}. "
+        f"It does {significant(intensity)} MACs/byte, {side} the ridge point of {significant(ridge)}."
+    )
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """What a reader has to know of the numbers: what they are, what was chosen, what was not counted."""
+    lines = [f"This is {_what_it_is(analysis)}."]
+    if analysis.defaults:
+        lines.append(f"Taken as defaults: {', '.join(analysis.defaults)}.")
+    lines.append(uncounted(analysis))
+    entry = analysis.entry
+    if entry is not None and entry.published_params and entry.published_macs:
+        lines.append(
+            f"Published: {entry.published_params} params, {entry.published_macs} MACs ({entry.source}); "
+            f"{entry.convention}."
+        )
+    return lines
+
+
+def uncounted(analysis: Analysis) -> str:
+    """Which ops no handler knows, with their share of the traffic."""
+    ops = analysis.layers.uncounted_ops
+    if not ops:
+        return "Every op was counted."
+    share = sum(op.mem_bytes for op in ops) / max(1, int(analysis.layers.mem_bytes.sum()))
+    listed = ", ".join(f"{printable(op.name)} ({op.calls}x)" for op in ops)
+    return f"Not counted, but for their bytes ({percent(share)} of the traffic): {listed}."

@@ -1,0 +1,255 @@
+"""The whole pipeline in one call: load, trace, lower, predict."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline.engine import Prediction, predict
+from roofline.errors import ModelError
+from roofline.graph import Graph
+from roofline.hardware import Hardware
+from roofline.layers import LayerTable, lower
+from roofline.profiles import load_profile
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from roofline.models import Entry
+
+SCHEMA = "roofline/analysis/1"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Analysis:
+    """One model on one device, layer by layer.
+
+    Attributes:
+        reference: What the user asked for.
+        name: What it resolved to.
+        input_shapes: Of the example inputs, batch included.
+        batch: The first dimension of the first input.
+        prediction: The times, with the layer table and the hardware they come from.
+        graph: What was traced.
+        defaults: What was chosen for the user, as short phrases.
+        entry: The model's row in the zoo's catalogue, if it is from there.
+    """
+
+    reference: str
+    name: str
+    input_shapes: tuple[tuple[int, ...], ...]
+    batch: int
+    prediction: Prediction
+    graph: Graph
+    defaults: tuple[str, ...] = ()
+    entry: Entry | None = None
+
+    @property
+    def layers(self) -> LayerTable:
+        """The layer table."""
+        return self.prediction.layers
+
+    @property
+    def hardware(self) -> Hardware:
+        """The device."""
+        assert isinstance(self.prediction.hardware, Hardware)
+        return self.prediction.hardware
+
+    @property
+    def ridge_point(self) -> float:
+        """Of the device at the table's dtype, MACs/byte."""
+        return self.hardware.ridge_point(self.layers.dtype)
+
+    @property
+    def estimate(self) -> str:
+        """``"bound"`` where the figures are a datasheet's, ``"prediction"`` where they are fitted or measured."""
+        return self.hardware.estimate_kind(self.layers.dtype)
+
+    def totals(self) -> dict[str, Any]:
+        """Sums over the layers, in SI base units; see docs/json.md."""
+        layers, prediction, hardware = self.layers, self.prediction, self.hardware
+        macs, mem_bytes = int(layers.macs.sum()), int(layers.mem_bytes.sum())
+        energy_j = None
+        if hardware.energy_per_mac_j is not None and hardware.energy_per_byte_j is not None:
+            energy_j = macs * hardware.energy_per_mac_j + mem_bytes * hardware.energy_per_byte_j
+        return {
+            "macs": macs,
+            "vector_ops": int(layers.vector_ops.sum()),
+            "weight_bytes": int(layers.weight_bytes.sum()),
+            "activation_bytes": int(layers.activation_bytes.sum()),
+            "mac_time_s": float(prediction.mac_time_s.sum()),
+            "mem_time_s": float(prediction.mem_time_s.sum()),
+            "latency_s": float(prediction.latency_s),
+            "compute_bound_share": float(prediction.compute_bound_share),
+            "operational_intensity_macs_per_byte": macs / mem_bytes if mem_bytes else 0.0,
+            "peak_activation_bytes": layers.peak_activation_bytes,
+            "energy_j": energy_j,
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a layer, in execution order: the columns of the JSON, the CSV and the frame."""
+        table, times = self.layers, self.prediction
+        columns = (
+            table.name, table.kind, table.ops, table.input_shape, table.output_shape, table.macs.tolist(),
+            table.vector_ops.tolist(), table.weight_bytes.tolist(), table.activation_bytes.tolist(),
+            times.mac_time_s.tolist(), times.mem_time_s.tolist(), times.layer_latency_s.tolist(),
+            np.where(times.memory_bound, "memory", "compute").tolist(),
+        )  # fmt: skip
+        return [dict(zip(LAYER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The layers as a pandas DataFrame, one row a layer."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(), columns=list(LAYER_COLUMNS))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The analysis as plain data, schema "roofline/analysis/1" (docs/json.md)."""
+        hardware, dtype = self.hardware, self.layers.dtype
+        return {
+            "schema": SCHEMA,
+            "model": {
+                "reference": self.reference,
+                "name": self.name,
+                "input_shape": [list(shape) for shape in self.input_shapes]
+                if len(self.input_shapes) != 1
+                else list(self.input_shapes[0]),
+                "params": self.layers.params,
+            },
+            "hardware": {
+                "id": hardware.id,
+                "name": hardware.name,
+                "dtype": dtype,
+                "peak_macs_per_s": hardware.peak(dtype),
+                "bandwidth_bytes_per_s": hardware.bandwidth_bytes_per_s,
+                "ridge_point_macs_per_byte": self.ridge_point,
+                "figures": {field: asdict(figure) for field, figure in hardware.figures.items()},
+            },
+            "fusion": self.layers.fusion,
+            "batch": self.batch,
+            "estimate": self.estimate,
+            "totals": self.totals(),
+            "layers": [
+                {**row, "input_shape": list(row["input_shape"]), "output_shape": list(row["output_shape"])}
+                for row in self.rows()
+            ],
+            "uncounted_ops": [asdict(op) for op in self.layers.uncounted_ops],
+            "versions": versions(),
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def verdict(self) -> str:
+        """The answer in one sentence."""
+        from roofline.reports.words import verdict
+
+        return verdict(self)
+
+    def _repr_html_(self) -> str:
+        from roofline.reports.notebook import render_notebook
+
+        return render_notebook(self)
+
+    def __repr__(self) -> str:
+        return f"<Analysis of {self.name}: {self.verdict()}>"
+
+
+LAYER_COLUMNS = (
+    "name", "kind", "ops", "input_shape", "output_shape", "macs", "vector_ops", "weight_bytes", "activation_bytes",
+    "mac_time_s", "mem_time_s", "latency_s", "bound",
+)  # fmt: skip
+
+
+def analyze(
+    model: str | nn.Module,
+    inputs: Any = None,
+    *,
+    hw: str | Path | Hardware,
+    batch: int | None = None,
+    input_size: Sequence[int] | None = None,
+    dtype: str | None = None,
+    fusion: str | None = None,
+) -> Analysis:
+    """Predict the latency of a model on a device, layer by layer.
+
+    Args:
+        model: A reference (``"mobilenetv4_conv_m"``, ``"net.py:make_net"``) or a module.
+        inputs: Example inputs of a module, as `roofline.trace` takes them: a tensor, a tuple of positional arguments,
+            a mapping of keyword arguments. They carry their own batch. Not for a reference.
+        hw: Name of a bundled profile, path of a YAML file, or a `Hardware`.
+        batch: Images a pass, for a reference; 1 when not given.
+        input_size: (C, H, W) for a reference; its published size when not given.
+        dtype: fp32, fp16, bf16 or int8; the profile's default when not given.
+        fusion: ``"none"`` or ``"epilogue"``; the profile's default when not given.
+
+    Raises:
+        RooflineError: Anything wrong with the model, the inputs or the profile, in one line.
+
+    >>> analysis = analyze("mobilenetv4_conv_m", hw="pixel6_tpu")
+    >>> analysis.totals()["macs"]
+    1080244224
+    """
+    from torch import nn
+
+    from roofline.loading import load
+    from roofline.trace import trace
+
+    hardware = hw if isinstance(hw, Hardware) else load_profile(hw)
+    chosen_dtype, chosen_fusion = dtype or hardware.default_dtype, fusion or hardware.default_fusion
+    hardware.peak(chosen_dtype)  # a dtype that the device lacks fails before any work
+    defaults: list[str] = []
+    if isinstance(model, str):
+        if inputs is not None:
+            raise ModelError("a model reference brings its own inputs; give `input_size` and `batch`, not `inputs`")
+        loaded = load(model, batch=1 if batch is None else batch, input_size=tuple(input_size) if input_size else None)
+        module, inputs, name, entry = loaded.module, loaded.inputs, loaded.name, loaded.entry
+        if not input_size:
+            defaults.append(f"input {'x'.join(map(str, loaded.inputs[0].shape[1:]))} ({loaded.input_source})")
+        if batch is None:
+            defaults.append("batch 1")
+    elif isinstance(model, nn.Module):
+        if inputs is None:
+            raise ModelError("a module needs example inputs: analyze(module, inputs, hw=...)")
+        if batch is not None or input_size is not None:
+            raise ModelError(
+                "the inputs of a module carry their own batch and size; `batch` and `input_size` do not apply"
+            )
+        module, name, entry = model, type(model).__name__, None
+    else:
+        kind = "a class" if isinstance(model, type) else f"a {type(model).__name__}"  # type: ignore[unreachable]
+        raise ModelError(f"a model is a reference (text) or an nn.Module; this is {kind}: {model!r}")
+    if dtype is None:
+        defaults.append(f"dtype {chosen_dtype} (the profile's)")
+    if fusion is None:
+        defaults.append(f"fusion {chosen_fusion} (the profile's)")
+    graph = trace(module, inputs)
+    layers = lower(graph, fusion=chosen_fusion, dtype=chosen_dtype, fused_activations=hardware.fused_activations)
+    shapes = tuple(value.shape for value in graph.inputs)
+    return Analysis(
+        reference=model if isinstance(model, str) else name,
+        name=name,
+        input_shapes=shapes,
+        batch=shapes[0][0] if shapes and shapes[0] else 1,
+        prediction=predict(layers, hardware),
+        graph=graph,
+        defaults=tuple(defaults),
+        entry=entry,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a result."""
+    from roofline import __version__
+
+    packages = {name: metadata.version(name) for name in ("torch", "numpy")}
+    return {"roofline": __version__, "python": platform.python_version(), **packages}

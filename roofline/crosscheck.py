@@ -1,0 +1,203 @@
+"""Count a model again with fvcore and with torch's FlopCounterMode, and say why they differ.
+
+Both call one multiply-accumulate something else: fvcore a "flop" (1 MAC = 1), FlopCounterMode two FLOPs (1 MAC = 2,
+halved here). fvcore also counts norms, pooling and interpolation as flops; here those are vector ops.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from roofline.count import cost
+from roofline.loading import LoadedModel
+from roofline.trace import trace
+
+# Which of our canonical names, fvcore's handlers and FlopCounterMode's ATen ops count the same work.
+FAMILIES: Mapping[str, frozenset[str]] = {
+    "convolution": frozenset({"convolution", "conv", "_convolution", "cudnn_convolution", "_slow_conv2d_forward"}),
+    "matrix product": frozenset(
+        (
+            "linear matmul mm addmm bmm baddbmm addbmm mv dot inner outer ger einsum _scaled_mm _int_mm vdot addmv"
+        ).split()
+    ),
+    "attention": frozenset({"scaled_dot_product_attention", "attention"}),
+    "recurrent": frozenset("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell".split()),
+    "norm": frozenset(["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"]),
+    "pooling": frozenset(["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool2d"]),
+    "interpolation": frozenset(["upsample_nearest2d", "upsample_bilinear2d", "grid_sampler"]),
+}
+PRODUCT_FAMILIES = ("matrix product", "attention", "recurrent")  # torch may run one as another
+VECTOR_FAMILIES = ("norm", "pooling", "interpolation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One family of ops, counted three times.
+
+    Attributes:
+        family: One of `FAMILIES`, or the op's own name.
+        macs: Ours.
+        fvcore_flops: fvcore's; None where it could not run the model.
+        flop_counter_macs: FlopCounterMode's FLOPs, halved; None where it could not run the model.
+        reason: Why they differ; empty where they agree.
+    """
+
+    family: str
+    macs: int
+    fvcore_flops: int | None
+    flop_counter_macs: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCheck:
+    """Three counts of one model.
+
+    Attributes:
+        name: The model's.
+        differences: By family of ops, where any of the three counts something.
+        failures: Which counter could not count it, and why.
+    """
+
+    name: str
+    differences: tuple[Difference, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def total(self) -> Difference:
+        """The sums over the families."""
+        return Difference(
+            family="total",
+            macs=sum(row.macs for row in self.differences),
+            fvcore_flops=_sum_of_known(row.fvcore_flops for row in self.differences),
+            flop_counter_macs=_sum_of_known(row.flop_counter_macs for row in self.differences),
+            reason="",
+        )
+
+
+def _sum_of_known(counts: Iterable[int | None]) -> int | None:
+    listed = list(counts)
+    return None if None in listed else sum(count for count in listed if count is not None)
+
+
+def cross_check(loaded: LoadedModel) -> CrossCheck:
+    """Count a loaded model with the two other counters and set their results beside ours.
+
+    fvcore traces with TorchScript, which has no meta tensors, so a copy of the model is given zeros for weights and
+    run once on the CPU.
+
+    Raises:
+        TraceError: The model's forward pass cannot be traced.
+    """
+    ours: Counter[str] = Counter()
+    vector_ops: Counter[str] = Counter()
+    for op in trace(loaded.module, loaded.inputs).ops:
+        item = cost(op)
+        if item is not None:
+            ours[_family(op.name)] += item.macs
+            vector_ops[_family(op.name)] += item.vector_ops
+    failures = []
+    theirs: dict[str, Counter[str]] = {}
+    unsupported: Counter[str] = Counter()
+    for name, count in (("fvcore", _fvcore), ("FlopCounterMode", _flop_counter)):
+        try:
+            inputs = tree_map_only(torch.Tensor, lambda t: torch.zeros_like(t, device="cpu"), loaded.inputs)
+            theirs[name], missed = count(_with_zeros(loaded.module), inputs)
+            unsupported.update(missed)
+        except Exception as error:
+            failures.append(f"{name} could not count it: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    families = [family for family in FAMILIES if any(counted[family] for counted in (ours, *theirs.values()))]
+    differences = [
+        Difference(
+            family=family,
+            macs=ours[family],
+            fvcore_flops=theirs["fvcore"][family] if "fvcore" in theirs else None,
+            flop_counter_macs=theirs["FlopCounterMode"][family] if "FlopCounterMode" in theirs else None,
+            reason="; ".join(
+                why
+                for why in (
+                    _why_fvcore(family, ours, theirs.get("fvcore"), vector_ops[family], unsupported),
+                    _why_flop_counter(family, ours, theirs.get("FlopCounterMode")),
+                )
+                if why
+            ),
+        )
+        for family in families
+    ]
+    return CrossCheck(name=loaded.name, differences=tuple(differences), failures=tuple(failures))
+
+
+def _family(name: str) -> str:
+    return next((family for family, names in FAMILIES.items() if name in names), name)
+
+
+def _with_zeros(module: nn.Module) -> nn.Module:
+    model = copy.deepcopy(module).to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.zero_()
+    return model
+
+
+def _fvcore(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, int]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis
+
+        logging.getLogger("fvcore").setLevel(logging.ERROR)
+        analysis = FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        counted: Counter[str] = Counter()
+        for name, flops in analysis.by_operator().items():
+            counted[_family(name)] += int(flops)
+        return counted, {name.removeprefix("aten::"): calls for name, calls in analysis.unsupported_ops().items()}
+
+
+def _flop_counter(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, int]]:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(*inputs)
+    counted: Counter[str] = Counter()
+    for packet, flops in counter.get_flop_counts().get("Global", {}).items():
+        name = packet.__name__
+        counted["attention" if "scaled_dot_product" in name else _family(name)] += int(flops) // 2
+    return counted, {}
+
+
+def _why_fvcore(
+    family: str,
+    ours: Mapping[str, int],
+    theirs: Mapping[str, int] | None,
+    vector_ops: int,
+    unsupported: Mapping[str, int],
+) -> str:
+    if theirs is None or theirs[family] == ours[family]:
+        return ""
+    if family in VECTOR_FAMILIES:
+        return f"fvcore counts it as flops; it is no multiply-accumulate, here {vector_ops:,} vector ops"
+    missed = sorted(name for name in unsupported if _family(name) == family)
+    if missed:
+        return f"fvcore has no formula for {', '.join(missed)}"
+    return "fvcore's formula comes to another number"
+
+
+def _why_flop_counter(family: str, ours: Mapping[str, int], theirs: Mapping[str, int] | None) -> str:
+    if theirs is None or theirs[family] == ours[family]:
+        return ""
+    moved = [name for name in PRODUCT_FAMILIES if ours[name] != theirs[name]]
+    if family in moved and sum(ours[name] for name in moved) == sum(theirs[name] for name in moved):
+        others = " and ".join(name for name in moved if name != family)
+        return f"FlopCounterMode counts some of this under {others}, as torch ran it there; together they agree"
+    if not theirs[family]:
+        return "FlopCounterMode has no formula for it on CPU tensors"
+    return "FlopCounterMode's formula comes to another number"

@@ -1,0 +1,144 @@
+"""The arithmetic of one layer written out: from shapes to MACs and bytes, to two times, to the larger of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roofline.analysis import Analysis
+from roofline.errors import ModelError, did_you_mean
+from roofline.graph import Op, numel
+from roofline.layers import DTYPE_BYTES, Transfer, main_op
+from roofline.units import seconds, shape, si, significant
+
+NAMED = 8  # layers that an error lists
+Section = tuple[str, Sequence[str]]
+
+
+def explain(analysis: Analysis, layer: str) -> list[Section]:
+    """Write out how the time of one layer comes about.
+
+    Args:
+        analysis: The model on the device.
+        layer: The layer's name, or the path of a module that has just one.
+
+    Returns:
+        Headed paragraphs of lines.
+
+    Raises:
+        ModelError: There is no such layer.
+    """
+    index = _find(analysis, layer)
+    op, transfers = main_op(analysis.graph, analysis.layers, index)
+    row = analysis.rows()[index]
+    return [
+        (f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}", [_place(analysis, index)]),
+        ("MACs", _macs(analysis, op, row["macs"])),
+        (f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)", _bytes(analysis, op, transfers)),
+        (f"Time on {analysis.hardware.name}", _times(analysis, index)),
+        ("Sources", _sources(analysis)),
+    ]
+
+
+def _find(analysis: Analysis, layer: str) -> int:
+    names: list[str] = analysis.layers.name.tolist()
+    if layer in names:
+        return names.index(layer)
+    inside = [name for name in names if name.startswith(f"{layer}.")]
+    if len(inside) == 1:
+        return names.index(inside[0])
+    if inside:
+        more = f", and {len(inside) - NAMED} more" if len(inside) > NAMED else ""
+        raise ModelError(f"{layer!r} is {len(inside)} layers; name one: {', '.join(inside[:NAMED])}{more}")
+    raise ModelError(f"{analysis.name} has no layer {layer!r}.{did_you_mean(layer, names)}")
+
+
+def _place(analysis: Analysis, index: int) -> str:
+    latency_s = analysis.prediction.layer_latency_s[index]
+    share = latency_s / (analysis.prediction.latency_s or 1.0)
+    return f"layer {index + 1} of {len(analysis.layers)}, {share:.1%} of {analysis.name}'s latency"
+
+
+def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
+    out = op.outputs[0].shape
+    if op.name in {unknown.name for unknown in analysis.layers.uncounted_ops}:
+        return [f"nobody has said what {op.name} costs: its work is not counted, its bytes are"]
+    if not macs:
+        return ["it multiplies nothing: 0 MACs"]
+    if op.name == "convolution":
+        weight = op.inputs[1].shape
+        transposed = numel(out) * numel(weight[1:]) != macs
+        each, what = (op.inputs[0].shape, "input") if transposed else (out, "output")
+        factors = " x ".join(str(size) for size in weight[1:])
+        return [
+            f"each of the {numel(each):,} {what} elements ({shape(each)}) takes {factors} MACs",
+            f"{numel(each):,} x {numel(weight[1:]):,} = {macs:,} MACs",
+        ]
+    if numel(out) and macs % numel(out) == 0:
+        return [
+            f"each of the {numel(out):,} output elements ({shape(out)}) sums {macs // numel(out):,} products",
+            f"{numel(out):,} x {macs // numel(out):,} = {macs:,} MACs",
+        ]
+    return [f"{macs:,} MACs ({op.name} on {', '.join(shape(value.shape) for value in op.inputs)})"]
+
+
+def _bytes(analysis: Analysis, op: Op, transfers: Sequence[Transfer]) -> list[str]:
+    verb = {"weight": "reads", "input": "reads", "output": "writes"}
+    lines = [
+        f"{verb[t.role]:6} {t.role:6} {shape(t.shape):>14} {t.elements:>12,} x {t.bytes // max(1, t.elements)} = "
+        f"{t.bytes:>12,} B  {t.name.removeprefix(f'{op.path}.')}".rstrip()
+        for t in transfers
+    ]
+    lines.append(f"together {sum(t.bytes for t in transfers):,} B")
+    if analysis.layers.fusion == "epilogue":
+        lines.append("what passes between the ops of a layer stays inside it; batch norms are folded into the weights")
+    return lines
+
+
+def _times(analysis: Analysis, index: int) -> list[str]:
+    layers, prediction, hardware = analysis.layers, analysis.prediction, analysis.hardware
+    macs, size, vector_ops = int(layers.macs[index]), int(layers.mem_bytes[index]), int(layers.vector_ops[index])
+    peak, bandwidth = hardware.peak(layers.dtype), hardware.bandwidth_bytes_per_s
+    mac_time_s, mem_time_s = float(prediction.mac_time_s[index]), float(prediction.mem_time_s[index])
+    lines = [
+        f"MACTime = {macs:,} MACs / {si(peak, 'MAC/s', 4)} = {seconds(mac_time_s)}",
+        f"MemTime = {size:,} B / {si(bandwidth, 'B/s', 4)} = {seconds(mem_time_s)}",
+    ]
+    if hardware.vector_ops_per_s is not None:
+        rate, time_s = si(hardware.vector_ops_per_s, "ops/s"), float(prediction.vector_time_s[index])
+        lines.append(f"VectorTime = {vector_ops:,} vector ops / {rate} = {seconds(time_s)}")
+    elif vector_ops:
+        lines.append(f"its {vector_ops:,} vector ops cost nothing: the profile gives no vector rate")
+    if hardware.layer_overhead_s:
+        lines.append(f"overhead of a layer: {seconds(hardware.layer_overhead_s)}")
+    bound = "memory" if prediction.memory_bound[index] else "compute"
+    word = "predicted" if analysis.estimate == "prediction" else "at least"
+    what = "the larger, plus the overhead," if hardware.layer_overhead_s else "the larger"
+    latency = seconds(float(prediction.layer_latency_s[index]))
+    lines.append(f"{what} is the latency: {word} {latency}, {bound}-bound")
+    if size:
+        side = "below" if macs / size < analysis.ridge_point else "not below"
+        lines.append(
+            f"its {significant(macs / size, 4)} MACs/byte are {side} the ridge point, "
+            f"{si(peak, 'MAC/s', 4)} / {si(bandwidth, 'B/s', 4)} = {significant(analysis.ridge_point, 4)} MACs/byte"
+        )
+    lines.append(_what_helps(mac_time_s, mem_time_s, max(mac_time_s, float(prediction.vector_time_s[index]))))
+    return lines
+
+
+def _what_helps(mac_time_s: float, mem_time_s: float, compute_s: float) -> str:
+    latency_s = max(compute_s, mem_time_s)
+    fewer_bytes = latency_s - max(compute_s, mem_time_s / 2)
+    fewer_macs = latency_s - max(mac_time_s / 2, compute_s if compute_s > mac_time_s else 0.0, mem_time_s)
+    return f"half its bytes would save {seconds(fewer_bytes)}, half its MACs {seconds(fewer_macs)}"
+
+
+def _sources(analysis: Analysis) -> list[str]:
+    hardware, dtype = analysis.hardware, analysis.layers.dtype
+    used = [f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s", "layer_overhead_s"]
+    width = DTYPE_BYTES[dtype]
+    lines = [
+        f"{path} = {hardware.figures[path].value:g} ({hardware.figures[path].kind}): {hardware.figures[path].source}"
+        for path in used
+        if path in hardware.figures
+    ]
+    return [*lines, f"{dtype}: {width} byte{'s' if width > 1 else ''} an element; formula: eq. 1 of arXiv:2404.10518"]

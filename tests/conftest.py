@@ -1,0 +1,67 @@
+"""What all tests share: golden files, and the command line run in this process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+COLOUR_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--overwrite", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with ``tests/golden/NAME``; with ``--overwrite``, write it there. Blanks at line ends are free."""
+
+    def check(text: str, name: str) -> None:
+        stripped = "\n".join(line.rstrip() for line in text.split("\n"))
+        path = GOLDEN / name
+        if request.config.getoption("overwrite"):
+            path.write_text(stripped, encoding="utf-8")
+        else:
+            assert stripped == path.read_text(encoding="utf-8"), f"{name} differs; pytest --overwrite takes it over"
+
+    return check
+
+
+@pytest.fixture
+def user_modules(tmp_path: Path) -> Iterator[None]:
+    """Forget afterwards what a test's own model files left in the import system."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, user_modules: None
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``roofline ARGUMENTS`` in this process, on 80 columns and without colours unless the test says so."""
+    from roofline.cli import main
+
+    for variable in COLOUR_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        given = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["roofline", *given])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        code = leaving.value.code
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(given, code if isinstance(code, int) else 1, out, err)
+
+    return run

@@ -1,0 +1,426 @@
+"""The arithmetic that `explain` writes out, done again: every line must come to what the table says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import roofline
+from roofline import Analysis, Hardware
+from roofline.errors import ModelError
+from roofline.explain import explain
+from roofline.hardware import Figure
+from roofline.units import seconds, significant
+
+PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+ROUNDING = 0.0051  # of three digits
+DURATION = r"([\d.]+ (?:s|ms|us|ns))"
+TRANSFER = re.compile(
+    r"(reads|writes) +(weight|input|output) +([\dx]+|scalar) +([\d,]+) x (\d+) = +([\d,]+) B(?:  (.+))?"
+)
+
+
+def toy(**fields: Any) -> Hardware:
+    given: dict[str, Any] = {
+        "id": "toy",
+        "name": "Toy",
+        "device_class": "abstract",
+        "peak_macs_per_s": {"fp32": 1e12, "fp16": 2e12, "int8": 4e12},
+        "bandwidth_bytes_per_s": 1e10,
+        "default_dtype": "fp16",
+        "default_fusion": "epilogue",
+        "fused_activations": frozenset({"relu", "relu6"}),
+        "figures": {
+            "peak_macs_per_s.fp16": Figure(value=2e12, kind="datasheet", source="a leaflet"),
+            "bandwidth_bytes_per_s": Figure(value=1e10, kind="measured", source="a stopwatch"),
+        },
+    }
+    return Hardware(**{**given, **fields})
+
+
+class Zoo(nn.Module):
+    """A network of everything: maps, a transposed and a grouped convolution, tokens, attention, a recurrence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=4)
+        self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8)
+        self.up = nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1, groups=2)
+        self.line = nn.Conv1d(12, 16, 3, dilation=2)
+        self.words = nn.Embedding(50, 16)
+        self.memory = nn.LSTM(16, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.attend = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.norm = nn.LayerNorm(16)
+        self.act = nn.GELU()
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, image: Tensor, tokens: Tensor) -> Tensor:
+        x = self.stem(image)
+        x = F.relu(self.grouped(x) + x)
+        x = torch.cat([x, self.depthwise(x)], dim=1)[:, :8] * 2
+        x = F.max_pool2d(self.up(x), 2).flatten(2)
+        x = self.line(x).transpose(1, 2)
+        y = self.memory(self.words(tokens))[0]
+        x = F.scaled_dot_product_attention(x, y, y)
+        x = x + self.attend(x, y, y, need_weights=False)[0]
+        logits: Tensor = self.head(self.act(self.norm(x)))
+        return F.softmax(logits.mean(1), dim=-1) @ torch.ones(10, 3)
+
+
+INPUTS = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 5, dtype=torch.int64))
+BUSY = toy(vector_ops_per_s=3e9, layer_overhead_s=2e-6)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["hybrid, fused", "hybrid, unfused", "zoo, fused", "zoo, unfused", "zoo, vector unit and overhead"],
+)
+def analysis(request: pytest.FixtureRequest) -> Analysis:
+    model, _, how = str(request.param).partition(", ")
+    fusion = "none" if how == "unfused" else "epilogue"
+    if model == "hybrid":
+        return roofline.analyze("mobilenetv4_hybrid_m", hw="pixel6_tpu", fusion=fusion)
+    return roofline.analyze(Zoo(), INPUTS, hw=BUSY if "vector" in how else toy(), fusion=fusion)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One explanation, as a reader takes it in."""
+
+    row: dict[str, Any]
+    headings: list[str]
+    place: str
+    macs: str
+    traffic: Sequence[str]
+    times: str
+    sources: Sequence[str]
+
+    @property
+    def transfers(self) -> list[tuple[str, str, str, int, int, int]]:
+        """Verb, role, shape, elements, bytes an element, bytes."""
+        found = [TRANSFER.fullmatch(line) for line in self.traffic]
+        return [
+            (m[1], m[2], m[3], number(m[4]), number(m[5]), number(m[6])) for m in found if m is not None
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def explanations(analysis: Analysis) -> list[Written]:
+    written = []
+    for row in analysis.rows():
+        headings, (place, macs, traffic, times, sources) = zip(*explain(analysis, row["name"]), strict=True)
+        (where,) = place
+        written.append(Written(row, list(headings), where, "\n".join(macs), traffic, "\n".join(times), sources))
+    return written
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def quantity(text: str) -> float:
+    """``"4.005 TMAC/s"`` as 4.005e12."""
+    value, _, unit = text.partition(" ")
+    return float(value) * PREFIX[unit[0] if unit[0] in PREFIX else ""]
+
+
+def duration(text: str) -> float:
+    value, unit = text.split()
+    return float(value) * SECONDS[unit]
+
+
+def product(factors: str) -> int:
+    return math.prod(number(factor) for factor in factors.split(" x "))
+
+
+# --- the arithmetic ---------------------------------------------------------------------------------------------------
+
+
+def test_the_networks_have_all_kinds_of_layers(analysis: Analysis) -> None:
+    kinds = {row["kind"] for row in analysis.rows()}
+    if analysis.name == "Zoo":
+        assert {"conv", "grouped_conv", "depthwise_conv", "linear", "attention", "embedding", "norm", "pool"} <= kinds
+        assert {"copy", "elementwise", "softmax", "reduce", "matmul"} <= kinds
+    else:
+        assert {"conv", "depthwise_conv", "pointwise_conv", "matmul", "softmax"} <= kinds
+
+
+def test_the_macs_multiply_to_those_of_the_table(explanations: list[Written]) -> None:
+    for written in explanations:
+        if not written.row["macs"]:
+            assert written.macs == "it multiplies nothing: 0 MACs"
+            continue
+        sums = re.findall(r"([\d,]+(?: x [\d,]+)+) = ([\d,]+) MACs", written.macs)
+        assert len(sums) == 1, written.row["name"]
+        assert product(sums[0][0]) == number(sums[0][1]) == written.row["macs"]
+
+
+def test_the_work_of_an_element_is_spelt_out(explanations: list[Written]) -> None:
+    said = re.compile(r"each of the ([\d,]+) (?:in|out)put elements \(([\dx]+)\) (?:takes|sums) (.*) (?:MACs|products)")
+    for written in explanations:
+        if written.row["macs"]:
+            each = said.match(written.macs)
+            assert each is not None, written.macs
+            assert number(each[1]) == math.prod(int(size) for size in each[2].split("x"))
+            assert number(each[1]) * product(each[3]) == written.row["macs"]
+
+
+def test_the_bytes_add_up_to_those_of_the_table(analysis: Analysis, explanations: list[Written]) -> None:
+    for index, written in enumerate(explanations):
+        sums = {"weight": 0, "input": 0, "output": 0}
+        for verb, role, _, elements, width, size in written.transfers:
+            assert elements * width == size
+            assert verb == ("writes" if role == "output" else "reads")
+            sums[role] += size
+        layers = analysis.layers
+        assert sums["weight"] == layers.weight_bytes[index] == written.row["weight_bytes"]
+        assert sums["input"] == layers.input_bytes[index]
+        assert sums["output"] == layers.output_bytes[index]
+        assert sums["input"] + sums["output"] == written.row["activation_bytes"]
+        together = next(number(m[1]) for m in map(re.compile(r"together ([\d,]+) B").fullmatch, written.traffic) if m)
+        assert together == sum(sums.values())
+
+
+def test_elements_are_those_of_the_shape_or_the_rows_that_are_looked_up(explanations: list[Written]) -> None:
+    for written in explanations:
+        for _, _, shape, elements, _, _ in written.transfers:
+            whole = 1 if shape == "scalar" else math.prod(int(size) for size in shape.split("x"))
+            assert elements == whole or written.row["kind"] in ("embedding", "copy", "elementwise"), written.row["name"]
+
+
+def test_every_line_about_bytes_is_understood(analysis: Analysis, explanations: list[Written]) -> None:
+    for written in explanations:
+        rest = [line for line in written.traffic if not TRANSFER.fullmatch(line)]
+        assert rest[0].startswith("together ")
+        assert all("=" not in line for line in rest)
+
+
+def test_the_times_follow_from_the_macs_and_the_bytes(analysis: Analysis, explanations: list[Written]) -> None:
+    for written in explanations:
+        row = written.row
+        mac = re.search(rf"^MACTime = ([\d,]+) MACs / (.*) = {DURATION}$", written.times, re.MULTILINE)
+        mem = re.search(rf"^MemTime = ([\d,]+) B / (.*) = {DURATION}$", written.times, re.MULTILINE)
+        assert mac is not None
+        assert mem is not None
+        assert number(mac[1]) == row["macs"]
+        assert number(mem[1]) == row["weight_bytes"] + row["activation_bytes"]
+        assert quantity(mac[2]) == pytest.approx(analysis.hardware.peak(analysis.layers.dtype), rel=1e-3)
+        assert quantity(mem[2]) == pytest.approx(analysis.hardware.bandwidth_bytes_per_s, rel=1e-3)
+        assert (mac[3], mem[3]) == (seconds(row["mac_time_s"]), seconds(row["mem_time_s"]))
+
+
+def test_the_latency_is_what_the_lines_above_it_come_to(analysis: Analysis, explanations: list[Written]) -> None:
+    """The largest of the times, plus the overhead: said, and true to the rounding."""
+    for written in explanations:
+        named = dict(re.findall(rf"^(\w+Time) = .* = {DURATION}$", written.times, re.MULTILINE))
+        assert ("VectorTime" in named) == (analysis.hardware.vector_ops_per_s is not None)
+        overhead = re.search(rf"overhead of a layer: {DURATION}", written.times)
+        assert (overhead is not None) == (analysis.hardware.layer_overhead_s > 0)
+        latency = re.search(
+            rf"^.*(?:predicted|at least) {DURATION}, (memory|compute)-bound$", written.times, re.MULTILINE
+        )
+        assert latency is not None
+        largest_s = max(duration(time) for time in named.values())
+        total_s = largest_s + (duration(overhead[1]) if overhead else 0)
+        assert duration(latency[1]) == pytest.approx(total_s, rel=2 * ROUNDING)
+        assert latency[1] == seconds(written.row["latency_s"])
+        assert latency[2] == written.row["bound"]
+
+
+def test_the_overhead_is_part_of_the_sum_where_there_is_one() -> None:
+    lines = explain(roofline.analyze(Zoo(), INPUTS, hw=BUSY), "grouped")[3][1]
+    (latency,) = [line for line in lines if "-bound" in line]
+    assert "overhead" in latency, "the larger of the times alone is not the latency"
+
+
+def test_the_side_of_the_ridge_is_the_true_one(analysis: Analysis, explanations: list[Written]) -> None:
+    for written in explanations:
+        row = written.row
+        mem_bytes = row["weight_bytes"] + row["activation_bytes"]
+        said = re.search(
+            r"its ([\d.]+) MACs/byte are (below|not below) the ridge point, (.*) / (.*) = ([\d.]+) MACs/byte",
+            written.times,
+        )
+        if said is None:
+            continue
+        intensity = row["macs"] / mem_bytes
+        assert said[1] == significant(intensity, 4)
+        assert said[2] == ("below" if intensity < analysis.ridge_point else "not below"), row["name"]
+        assert quantity(said[3]) / quantity(said[4]) == pytest.approx(float(said[5]), rel=1e-3)
+
+
+def test_without_a_vector_rate_the_side_of_the_ridge_is_always_told(
+    analysis: Analysis, explanations: list[Written]
+) -> None:
+    if analysis.hardware.vector_ops_per_s is None:
+        assert all("the ridge point" in written.times for written in explanations)
+
+
+def test_the_savings_are_true(analysis: Analysis, explanations: list[Written]) -> None:
+    hardware = analysis.hardware
+    for written in explanations:
+        row = written.row
+        vector_s = row["vector_ops"] / (hardware.vector_ops_per_s or math.inf)
+        latency_s = max(row["mac_time_s"], row["mem_time_s"], vector_s)
+        bytes_s = latency_s - max(row["mac_time_s"], row["mem_time_s"] / 2, vector_s)
+        macs_s = latency_s - max(row["mac_time_s"] / 2, row["mem_time_s"], vector_s)
+        said = re.search(rf"half its bytes would save {DURATION}, half its MACs {DURATION}$", written.times)
+        assert said is not None
+        assert duration(said[1]) == pytest.approx(bytes_s, rel=ROUNDING, abs=1e-12)
+        assert duration(said[2]) == pytest.approx(macs_s, rel=ROUNDING, abs=1e-12)
+
+
+def test_headings_say_layer_width_fusion_and_device(analysis: Analysis, explanations: list[Written]) -> None:
+    for written in explanations:
+        row = written.row
+        assert written.headings == [
+            f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}",
+            "MACs",
+            f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)",
+            f"Time on {analysis.hardware.name}",
+            "Sources",
+        ]
+
+
+def test_every_figure_that_was_used_has_its_kind_and_source(analysis: Analysis, explanations: list[Written]) -> None:
+    dtype = analysis.layers.dtype
+    figures = analysis.hardware.figures
+    for written in explanations:
+        for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"):
+            figure = figures[path]
+            assert f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" in written.sources
+        assert any("arXiv:2404.10518" in line and dtype in line for line in written.sources)
+
+
+def test_each_layer_has_its_place_and_its_share(analysis: Analysis, explanations: list[Written]) -> None:
+    total_s = analysis.totals()["latency_s"]
+    for position, written in enumerate(explanations, start=1):
+        share = written.row["latency_s"] / total_s
+        assert written.place == f"layer {position} of {len(explanations)}, {share:.1%} of {analysis.name}'s latency"
+
+
+def test_nothing_that_fuses_is_said_of_a_layer_that_is_alone() -> None:
+    unfused = roofline.analyze(Zoo(), INPUTS, hw=toy(), fusion="none")
+    assert all("folded" not in line for name in unfused.layers.name for line in explain(unfused, name)[2][1])
+
+
+# --- one layer by hand ------------------------------------------------------------------------------------------------
+
+
+def test_a_convolution_by_hand() -> None:
+    sections = dict(explain(roofline.analyze(Zoo(), INPUTS, hw=toy()), "stem.0"))
+    assert next(iter(sections)) == "stem.0: conv, convolution + batch_norm + relu6"
+    assert sections["MACs"] == [
+        "each of the 256 output elements (2x8x4x4) takes 3 x 3 x 3 MACs",
+        "256 x 27 = 6,912 MACs",
+    ]
+    assert sections["Bytes (fp16, epilogue fusion)"] == [
+        "reads  input         2x3x8x8          384 x 2 =          768 B",
+        "reads  weight        8x3x3x3          216 x 2 =          432 B  weight",
+        "reads  weight              8            8 x 2 =           16 B  folded bias",
+        "writes output        2x8x4x4          256 x 2 =          512 B",
+        "together 1,728 B",
+        "what passes between the ops of a layer stays inside it; batch norms are folded into the weights",
+    ]
+    mac, mem, vector, latency, ridge, savings = sections["Time on Toy"]
+    assert mac == "MACTime = 6,912 MACs / 2 TMAC/s = 3.46 ns"
+    assert mem == "MemTime = 1,728 B / 10 GB/s = 0.173 us"
+    assert vector == "its 512 vector ops cost nothing: the profile gives no vector rate"
+    assert latency.endswith("is the latency: predicted 0.173 us, memory-bound")
+    assert ridge == "its 4 MACs/byte are below the ridge point, 2 TMAC/s / 10 GB/s = 200 MACs/byte"
+    assert savings == "half its bytes would save 86.4 ns, half its MACs 0 s"
+    assert sections["Sources"] == [
+        "peak_macs_per_s.fp16 = 2e+12 (datasheet): a leaflet",
+        "bandwidth_bytes_per_s = 1e+10 (measured): a stopwatch",
+        "fp16: 2 bytes an element; formula: eq. 1 of arXiv:2404.10518",
+    ]
+
+
+def test_a_transposed_convolution_spreads_its_input() -> None:
+    macs = explain(roofline.analyze(Zoo(), INPUTS, hw=toy()), "up")[1][1]
+    assert macs == [
+        "each of the 256 input elements (2x8x4x4) takes 6 x 4 x 4 MACs",  # 12 / 2 groups = 6 channels
+        "256 x 96 = 24,576 MACs",
+    ]
+
+
+def test_an_op_that_nobody_counts_is_not_said_to_multiply_nothing() -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            spectrum: Tensor = torch.fft.rfft2(x)
+            return spectrum
+
+    analysis = roofline.analyze(Spectrum(), torch.zeros(1, 8, 8), hw=toy())
+    assert [op.name for op in analysis.layers.uncounted_ops] == ["_fft_r2c"]
+    macs = " ".join(explain(analysis, "_fft_r2c")[1][1])
+    assert "multiplies nothing" not in macs
+
+
+# --- which layer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Analysis:
+    return roofline.analyze(Zoo(), INPUTS, hw=toy())
+
+
+def test_a_module_with_one_layer_names_it(zoo: Analysis) -> None:
+    assert explain(zoo, "stem") == explain(zoo, "stem.0")
+
+
+def test_a_module_with_several_layers_is_asked_which(zoo: Analysis) -> None:
+    with pytest.raises(ModelError) as caught:
+        explain(zoo, "attend")
+    inside = [name for name in zoo.layers.name if name.startswith("attend.")]
+    assert str(caught.value) == f"'attend' is {len(inside)} layers; name one: {', '.join(inside)}"
+
+
+def test_a_long_list_of_layers_says_that_it_goes_on() -> None:
+    mobile = roofline.analyze("mnv4_conv_s", hw="pixel6_tpu")
+    with pytest.raises(ModelError, match=r"^'stages' is 43 layers; name one: stages\.0\.0\.conv, ") as caught:
+        explain(mobile, "stages")
+    assert str(caught.value).endswith(("...", "more"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("grupped", r"^Zoo has no layer 'grupped'\. Did you mean 'grouped'\?$"),
+        ("stem.1", r"^Zoo has no layer 'stem\.1'\."),
+        ("Grouped", r"Did you mean 'grouped'"),
+        ("ste", r"^Zoo has no layer 'ste'\."),
+        ("", r"^Zoo has no layer ''\."),
+        (".", r"^Zoo has no layer '\.'\."),
+    ],
+)
+def test_a_layer_that_is_not_there(zoo: Analysis, layer: str, expected: str) -> None:
+    with pytest.raises(ModelError, match=expected) as caught:
+        explain(zoo, layer)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_call_of_a_module_is_a_layer_of_its_own() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            once: Tensor = self.conv(x)
+            twice: Tensor = self.conv(F.max_pool2d(once, 2))
+            return twice
+
+    analysis = roofline.analyze(Twice(), torch.zeros(1, 3, 8, 8), hw=toy())
+    first, second = (explain(analysis, name)[1][1][1] for name in ("conv", "conv#2"))
+    assert first == "192 x 3 = 576 MACs"
+    assert second == "48 x 3 = 144 MACs"
