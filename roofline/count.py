@@ -195,17 +195,25 @@ _SAME_AS: Mapping[str, str] = {
 }
 
 
+CLAMPS = frozenset({"hardtanh", "clamp", "clamp_min"})  # which may be a relu or a relu6
+
+
 def canonical_name(raw: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """One name for all variants of an op: ``convolution`` for every conv, ``relu6`` for ``clip_(0, 6)``."""
     name = raw[:-1] if raw.endswith("_") and not raw.endswith("__") else raw
     name = _SAME_AS.get(name, name)
-    if name in ("hardtanh", "clamp", "clamp_min"):
+    if name in CLAMPS:
         defaults = (-1, 1) if name == "hardtanh" else (None, None)
         low = args[1] if len(args) > 1 else kwargs.get("min_val", kwargs.get("min", defaults[0]))
         high = args[2] if len(args) > 2 else kwargs.get("max_val", kwargs.get("max", defaults[1]))
         if isinstance(low, int | float) and low == 0 and (high is None or high == 6):
             return "relu6" if high else "relu"
     return name
+
+
+def depends_on_arguments(raw: str) -> bool:
+    """Whether the canonical name of that ATen name depends on the arguments."""
+    return _SAME_AS.get(raw.removesuffix("_"), raw.removesuffix("_")) in CLAMPS
 
 
 def is_counted(raw: str) -> bool:

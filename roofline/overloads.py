@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from roofline.count import RESERVATIONS, is_counted
+from roofline.count import RESERVATIONS, canonical_name, depends_on_arguments, is_counted
 
 DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 DATA_OPS = {"item", "is_nonzero", "equal", "allclose"}  # composites that read data, which the tags do not say
@@ -19,6 +19,8 @@ class Overload:
 
     Attributes:
         name: Its ATen name, or ``lib::op`` outside ATen.
+        target: The overload in full, e.g. ``aten.conv2d.default``.
+        canonical: Its canonical name, where that does not depend on the arguments; else empty.
         writes: Positions or keywords of the arguments it writes into.
         take_apart: Whether it is a composite that no handler counts.
         takes_device: Whether it can be told where to make its output.
@@ -28,6 +30,8 @@ class Overload:
     """
 
     name: str
+    target: str
+    canonical: str
     writes: tuple[int | str, ...]
     take_apart: bool
     takes_device: bool
@@ -50,6 +54,8 @@ def _describe(func: Any) -> Overload:
     arguments = schema.arguments
     return Overload(
         name=name,
+        target=str(func),
+        canonical="" if depends_on_arguments(name) else canonical_name(name, (), {}),
         writes=tuple(
             argument.name if argument.kwarg_only else i
             for i, argument in enumerate(arguments)

@@ -32,6 +32,7 @@ from roofline.overloads import Overload, overload_of
 from roofline.shapes import RULES
 from roofline.surroundings import meta_as_a_device, named_modules, set_eval, unchanged, without_mha_fast_path
 
+SEQUENCES = (list, tuple)
 META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
@@ -85,8 +86,7 @@ def _call_arguments(inputs: Any, adopt: Callable[[Tensor], Tensor]) -> tuple[tup
     return tree_map_only(Tensor, adopt, positional), {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
+class _Scope(NamedTuple):
     """One running module call."""
 
     path: str
@@ -178,16 +178,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         known = self._tensors.get(id(tensor))
         if known is not None:
             return known
-        address = _address(tensor)
+        address, elements = _address(tensor), _distinct_elements(tensor)
         storage = self._storages.get(address)
         if storage is None:
-            storage = self._new_storage(address, _distinct_elements(tensor))
+            storage = self._new_storage(address, elements)
         elif role == "constant":  # another handle on memory we know, such as ``parameter.data``
             base = next(value for _, value in self._tensors.values() if value.storage == storage)
             role, name = base.role, base.name
-        stand_in = tensor if tensor.is_meta else _on_meta(tensor)
-        self._storages[_address(stand_in)] = storage
-        elements = _distinct_elements(tensor)
+        stand_in = tensor
+        if not tensor.is_meta:
+            stand_in = _on_meta(tensor)
+            self._storages[_address(stand_in)] = storage
         value = Value(tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name)
         self._remember(tensor, stand_in, value)
         return stand_in, value
@@ -258,8 +259,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         record_kwargs = {key: record for key, (_, record) in taken_kwargs.items()}
         self.ops.append(
             Op(
-                name=canonical_name(overload.name, record_args, record_kwargs),
-                target=str(func),
+                name=overload.canonical or canonical_name(overload.name, record_args, record_kwargs),
+                target=overload.target,
                 args=record_args,
                 kwargs=record_kwargs,
                 inputs=tuple(item.value for item in inputs),
@@ -286,7 +287,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return stand_in, value
         if isinstance(arg, PLAIN):
             return arg, arg
-        if isinstance(arg, list | tuple):
+        if isinstance(arg, SEQUENCES):
+            if arg and arg[0].__class__ is int:  # strides, sizes: nothing to look for
+                return arg, tuple(arg)
             pairs = [self._take(item, tensors) for item in arg]
             return [run for run, _ in pairs], tuple(record for _, record in pairs)
         if isinstance(arg, torch.device):
@@ -337,12 +340,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return tree_map_only(Tensor, _on_meta, out)
 
     def _are_constants(self, inputs: list[_Taken]) -> bool:
-        return all(
-            not item.given.is_meta
-            and item.given.numel() <= CONSTANT_ELEMENTS
-            and item.value.storage not in self._latest  # its values have changed, but only on the stand-in
-            for item in inputs
-        )
+        for item in inputs:
+            if item.given.is_meta or item.given.numel() > CONSTANT_ELEMENTS:
+                return False
+            if item.value.storage in self._latest:  # its values have changed, but only on the stand-in
+                return False
+        return True
 
     def _constant(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any) -> Any:
         """The data of a result that is made of constants alone; None where it is none, or too large."""
@@ -494,7 +497,7 @@ def _address(tensor: Tensor) -> int:
 
 def _distinct_elements(tensor: Tensor) -> int:
     """Its elements, where expanded (stride 0) dimensions count once."""
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or 0 not in tensor.stride():
         return tensor.numel()
     strides = zip(tensor.shape, tensor.stride(), strict=True)
     return numel([size for size, stride in strides if stride or not size])
