@@ -199,8 +199,8 @@ class Result:
         return self.timings[OURS].median_s / self.timings[peer].median_s
 
 
-def run(name: str, *, rounds: int) -> Result:
-    """Time all counters on one network of the zoo."""
+def run(name: str, *, rounds: int, grad: bool) -> Result:
+    """Time all counters on one network of the zoo, with autograd on, as a call is by default, or off."""
     entry = models.find(name)
     torch.manual_seed(0)
     case = Case(entry.name, entry.macs, entry.build().eval(), torch.randn(1, *entry.input_size))
@@ -231,7 +231,7 @@ def run(name: str, *, rounds: int) -> Result:
             failures[peer] = reason(error)
     gc.collect()
     gc.freeze()  # or every collection would walk through all that the peers import
-    with torch.no_grad():
+    with torch.set_grad_enabled(grad):
         timings, failed = measure(calls, rounds=rounds)
     return Result(case, graph, timings, macs, {**failures, **failed})
 
@@ -327,6 +327,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time roofline's trace and lower beside other counters.")
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds, after one to warm up (default: 15)")
     parser.add_argument("--model", default=MODEL, help=f"a name from 'roofline models' (default: {MODEL})")
+    parser.add_argument("--no-grad", action="store_true", help="run the peers without autograd, which is faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the run there, raw samples included")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
@@ -340,7 +341,7 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     where = environment()
     with silenced():
-        result = run(name, rounds=arguments.rounds)
+        result = run(name, rounds=arguments.rounds, grad=not arguments.no_grad)
     console.print(counters_table(result))
     for counter, why in result.failures.items():
         console.print(f"{counter} is left out: {why}", style="yellow")
@@ -348,7 +349,9 @@ def main() -> None:
     console.print(steps_table(result))
     console.print()
     peers = ", ".join(f"{peer} {version}" for peer, version in versions().items())
-    method = f"Medians of {arguments.rounds} interleaved rounds in one process, {THREADS} torch threads, no_grad"
+    autograd = "off" if arguments.no_grad else "on"
+    rounds = f"{arguments.rounds} interleaved rounds"
+    method = f"Medians of {rounds} in one process, {THREADS} torch threads, autograd {autograd}"
     print_environment(console, where, method, peers)
     if name != MODEL:
         console.print(f"The targets are set for {MODEL}, not for this model.", style="yellow")

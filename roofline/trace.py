@@ -30,7 +30,13 @@ from roofline.errors import TraceError
 from roofline.graph import Extent, Graph, Op, Role, Value, numel
 from roofline.overloads import Overload, overload_of
 from roofline.shapes import RULES
-from roofline.surroundings import meta_as_a_device, named_modules, set_eval, unchanged, without_mha_fast_path
+from roofline.surroundings import (
+    meta_as_a_device,
+    named_modules,
+    set_eval,
+    unchanged,
+    without_mha_fast_path,
+)
 
 SEQUENCES = (list, tuple)
 META = torch.device("meta")
@@ -61,10 +67,10 @@ def trace(model: nn.Module, inputs: Any) -> Graph:
         TraceError: The forward pass fails, or decides by data values; the message says where.
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    named = named_modules(model)
-    modules = list({id(module): module for _, module in named}.values())
-    recorder = _Recorder(model, named)
     with ExitStack() as stack:
+        named = named_modules(model)
+        modules = list({id(module): module for _, module in named}.values())
+        recorder = _Recorder(model, named)
         for context in (unchanged(modules), without_mha_fast_path(), meta_as_a_device(), torch.inference_mode()):
             stack.enter_context(context)
         stack.enter_context(torch.random.fork_rng(devices=[]))

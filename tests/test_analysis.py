@@ -135,6 +135,16 @@ def test_more_work_than_fits_a_layer_is_refused_or_counted(batch: int) -> None:
     assert totals["macs"] == batch * 186_005_568
 
 
+@pytest.mark.parametrize("rows", [2**22, 2**24], ids=["together", "each"])
+def test_layers_of_more_than_2_to_the_63_macs_are_refused_or_counted(rows: int) -> None:
+    wide = nn.Sequential(*(nn.Linear(2**20, 2**20, device="meta") for _ in range(4)))
+    try:
+        totals = roofline.analyze(wide, torch.empty(rows, 2**20, device="meta"), hw=TOY).totals()
+    except RooflineError:
+        return
+    assert totals["macs"] == 4 * rows * 2**40
+
+
 # --- what it takes: a module ------------------------------------------------------------------------------------------
 
 

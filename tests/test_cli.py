@@ -294,6 +294,12 @@ def test_where_nothing_can_be_written_is_known_before_the_work(command: Command)
     assert "there is no folder" in one_line(command("analyze", "slow.py:make", "--hw", "pixel6_tpu", "-o", "no/x.json"))
 
 
+def test_an_older_click_gives_one_line_too(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest that pyproject.toml allows, 8.1.8, has no NoArgsIsHelpError."""
+    monkeypatch.delattr("click.exceptions.NoArgsIsHelpError", raising=False)
+    assert "unknown model" in one_line(command("analyze", "mobilenetv5", "--hw", "pixel6_tpu"))
+
+
 def test_an_interrupt_is_quiet(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import roofline
-from roofline.crosscheck import CrossCheck, Difference, cross_check
+from roofline.crosscheck import VECTOR_FAMILIES, CrossCheck, Difference, cross_check
 from roofline.loading import LoadedModel, load
 
 
@@ -167,6 +167,16 @@ def test_what_flop_counter_mode_counts_elsewhere_is_not_called_missed(
         if check.total.macs == check.total.flop_counter_macs:
             reasons = " ".join(difference.reason for difference in check.differences)
             assert "FlopCounterMode has no formula" not in reasons, name
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_fvcore_counts_elsewhere_is_not_called_another_number(
+    name: str, checks: dict[str, tuple[LoadedModel, CrossCheck]]
+) -> None:
+    """Its gates are matrix products to fvcore, too: the two rows differ, their sum does not."""
+    products = [row for row in checks[name][1].differences if row.family not in VECTOR_FAMILIES]
+    if sum(row.macs for row in products) == sum(row.fvcore_flops or 0 for row in products):
+        assert not any("another number" in row.reason for row in products)
 
 
 @pytest.mark.parametrize(("name", "op"), [("LSTM", "lstm"), ("GRU", "gru")])

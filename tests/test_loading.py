@@ -217,6 +217,19 @@ def test_two_folders_may_have_neighbours_of_the_same_name() -> None:
     assert [module.weight.shape[0] for module in modules if isinstance(module, nn.Conv2d)] == [8, 16]
 
 
+def test_libraries_installed_below_the_folder_are_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project has its .venv inside: what is imported from there must be imported once."""
+    write("", "project/.venv/site-packages/installed/__init__.py")
+    write("", "project/.venv/site-packages/installed/part.py")
+    monkeypatch.syspath_prepend(Path("project/.venv/site-packages").resolve())
+    for folder in ("project", "elsewhere"):
+        write("import installed.part\n" + CONV, f"{folder}/net.py")
+    load("project/net.py:make")
+    first = sys.modules["installed"], sys.modules["installed.part"]
+    load("elsewhere/net.py:make")
+    assert (sys.modules["installed"], sys.modules["installed.part"]) == first
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -102,6 +102,18 @@ def test_a_pipe_is_written_to_and_stays_a_pipe() -> None:
     assert read == ["text"]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_an_open_pipe_is_written_to_by_its_name() -> None:
+    """So are /dev/stdout in a pipeline, and the shell's ``-o >(gzip > result.gz)``."""
+    reading, writing = os.pipe()
+    try:
+        write_text(Path(f"/dev/fd/{writing}"), "text")
+        assert os.read(reading, 100) == b"text"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 # --- what cannot be written -------------------------------------------------------------------------------------------
 
 
@@ -141,6 +153,13 @@ def test_a_file_without_write_permission_is_refused_and_kept() -> None:
     with pytest.raises(OutputError, match=r"cannot write out\.txt"):
         write_text(path, "text")
     assert path.read_text() == "precious"
+
+
+def test_links_that_lead_in_a_circle_are_refused() -> None:
+    Path("one").symlink_to("two")
+    Path("two").symlink_to("one")
+    with pytest.raises(OutputError, match=r"^cannot write one: "):
+        write_text(Path("one"), "text")
 
 
 def test_checking_writes_nothing() -> None:

@@ -349,6 +349,13 @@ def test_defaults_and_the_published_figures_are_told(mobile: Analysis) -> None:
     assert "Every op was counted." in text
 
 
+@pytest.mark.parametrize("options", [{"batch": 8}, {"input_size": (3, 224, 224)}], ids=str)
+def test_published_figures_say_of_which_input_they_are(options: dict[str, Any]) -> None:
+    """Else they stand beside eight times as many MACs, and seem wrong."""
+    text = text_of(roofline.analyze("mobilenetv4_conv_m", hw="pixel6_tpu", **options))
+    assert re.search(r"Published:.* 3x256x256", text)
+
+
 def test_nothing_is_called_a_default_that_was_given() -> None:
     options: dict[str, Any] = {"batch": 2, "input_size": (3, 64, 64), "dtype": "int8", "fusion": "none"}
     assert "default" not in text_of(roofline.analyze("mnv4_conv_s", hw="pixel6_tpu", **options))
