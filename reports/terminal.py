@@ -73,8 +73,8 @@ def _totals(analysis: Analysis, width: int) -> list[Text]:
         ("params", si(analysis.layers.params)),
         ("weights", si(totals["weight_bytes"], "B")),
         ("activations", si(totals["activation_bytes"], "B")),
-        ("peak alive", mib(totals["peak_activation_bytes"])),
-        ("peak", si(hardware.peak(dtype), "MAC/s")),
+        ("peak memory", mib(totals["peak_activation_bytes"])),
+        ("peak rate", si(hardware.peak(dtype), "MAC/s")),
         ("bandwidth", si(hardware.bandwidth_bytes_per_s, "B/s")),
     ]
     if totals["energy_j"] is not None:
@@ -90,7 +90,7 @@ def _totals(analysis: Analysis, width: int) -> list[Text]:
 
 def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) -> Table:
     total_s = analysis.totals()["latency_s"] or 1.0
-    step, unit = time_unit(total_s)
+    unit = time_unit(total_s)
     lines = []
     for name, rows in sorted(_grouped(analysis, group), key=lambda item: -_sum(item[1], "latency_s")):
         time_s = _sum(rows, "latency_s")
@@ -98,11 +98,13 @@ def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) 
         bar = _bar(compute_s / total_s, (time_s - compute_s) / total_s, unicode)
         lines.append(
             (
-                name, str(len(rows)), si(_sum(rows, "macs")), si(_bytes(rows), "B"), _time(time_s / step),
-                percent(time_s / total_s), bar,
+                name, str(len(rows)), si(_sum(rows, "macs")), si(_bytes(rows), "B"), _time(time_s, unit),
+                percent(time_s / total_s), percent(1 - compute_s / time_s if time_s else 0), bar,
             )
         )  # fmt: skip
-    return _table((group.capitalize(), "layers", "MACs", "bytes", unit, "share"), lines, bar=True, width=width)
+    return _table(
+        (group.capitalize(), "layers", "MACs", "bytes", unit[1], "share", "mem-bound"), lines, bar=True, width=width
+    )
 
 
 def _grouped(analysis: Analysis, group: str) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -127,7 +129,7 @@ def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bo
     shown = sort_rows(rows, sort)[:top]
     total_s = analysis.totals()["latency_s"] or 1.0
     longest_s = max((row["latency_s"] for row in rows), default=0.0) or 1.0
-    step, unit = time_unit(total_s)
+    unit = time_unit(total_s)
     title = f"{'First' if sort == 'order' else 'Top'} {len(shown)} of {len(rows)} layers"
     lines = []
     for row in shown:
@@ -135,12 +137,12 @@ def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bo
         lines.append(
             (
                 row["name"], row["kind"], significant(row["macs"] / size) if size else "0",
-                _time(row["latency_s"] / step), percent(row["latency_s"] / total_s),
+                _time(row["latency_s"], unit), percent(row["latency_s"] / total_s),
                 Text(row["bound"], STYLES[row["bound"]]),
                 _bar(part, 0, unicode) if row["bound"] == "compute" else _bar(0, part, unicode),
             )
         )  # fmt: skip
-    return _table((title, "kind", "MACs/B", unit, "share", "bound"), lines, bar=True, width=width)
+    return _table((title, "kind", "MACs/B", unit[1], "share", "bound"), lines, bar=True, width=width)
 
 
 def sort_rows(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
@@ -164,9 +166,12 @@ def _bar(compute: float, memory: float, unicode: bool) -> Text:
     return Text.assemble((block * cells[0], STYLES["compute"]), (block * cells[1], STYLES["memory"]))
 
 
-def _time(value: float) -> str:
-    """One decimal, so that a column lines up; more where that would be nothing."""
-    return f"{value:,.1f}" if value >= 0.05 or not value else significant(value, 1)
+def _time(value_s: float, unit: tuple[float, str]) -> str:
+    """As many decimals as make a column line up, and more where that would be nothing."""
+    step, name = unit
+    decimals = 2 if name == "ms" else 1
+    value = value_s / step
+    return f"{value:,.{decimals}f}" if value >= 0.5 * 10**-decimals or not value else significant(value, 1)
 
 
 def _table(

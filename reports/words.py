@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roofline.units import percent, printable, seconds, significant
+from roofline.units import percent, printable, seconds, shape, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -50,8 +50,10 @@ def notes(analysis: Analysis) -> list[str]:
     lines.append(uncounted(analysis))
     entry = analysis.entry
     if entry is not None and entry.published_params and entry.published_macs:
+        image = shape(entry.input_size)
+        of = "" if analysis.input_shapes == ((1, *entry.input_size),) else f" for one {image} image"
         lines.append(
-            f"Published: {entry.published_params} params, {entry.published_macs} MACs ({entry.source}); "
+            f"Published: {entry.published_params} params, {entry.published_macs} MACs{of} ({entry.source}); "
             f"{entry.convention}."
         )
     return lines

@@ -183,7 +183,7 @@ def analyze(
             raise click.UsageError(f"--cross-check prints a table or JSON, not {format}")
         check = request.cross_check()
         if format == "json":
-            _emit(json.dumps(asdict(check), indent=2) + "\n", output)
+            _emit(json.dumps(check.to_dict(), indent=2) + "\n", output)
         else:
             _show(lambda _: render_cross_check(check), output)
         return
@@ -309,16 +309,16 @@ def main() -> None:
 def _run() -> int:
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
     except (KeyboardInterrupt, click.Abort):
         return 130
     except (RooflineError, click.ClickException, OSError) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+            click.echo(message, err=True)
+            return 2
         if isinstance(error, OSError):  # a full disk behind a redirection: what is still buffered cannot be written
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            message = f"cannot write the output: {error.strerror}"
+            message = f"cannot write the output: {error.strerror or error}"
         from roofline.units import printable
 
         print(f"roofline: {printable(message)}", file=sys.stderr)

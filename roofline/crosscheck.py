@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -72,6 +72,10 @@ class CrossCheck:
     name: str
     differences: tuple[Difference, ...]
     failures: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The check as plain data, schema "roofline/crosscheck/1": the fields above, and the total."""
+        return {"schema": "roofline/crosscheck/1", **asdict(self), "total": asdict(self.total)}
 
     @property
     def total(self) -> Difference:
@@ -188,16 +192,24 @@ def _why_fvcore(
     missed = sorted(name for name in unsupported if _family(name) == family)
     if missed:
         return f"fvcore has no formula for {', '.join(missed)}"
-    return "fvcore's formula comes to another number"
+    return _moved("fvcore", family, ours, theirs) or "fvcore's formula comes to another number"
 
 
 def _why_flop_counter(family: str, ours: Mapping[str, int], theirs: Mapping[str, int] | None) -> str:
     if theirs is None or theirs[family] == ours[family]:
         return ""
-    moved = [name for name in PRODUCT_FAMILIES if ours[name] != theirs[name]]
-    if family in moved and sum(ours[name] for name in moved) == sum(theirs[name] for name in moved):
-        others = " and ".join(name for name in moved if name != family)
-        return f"FlopCounterMode counts some of this under {others}, as torch ran it there; together they agree"
+    moved = _moved("FlopCounterMode", family, ours, theirs)
+    if moved:
+        return moved
     if not theirs[family]:
         return "FlopCounterMode has no formula for it on CPU tensors"
     return "FlopCounterMode's formula comes to another number"
+
+
+def _moved(counter: str, family: str, ours: Mapping[str, int], theirs: Mapping[str, int]) -> str:
+    """Whether torch ran one kind of product as another, so that only the sum of the two is comparable."""
+    moved = [name for name in PRODUCT_FAMILIES if ours[name] != theirs[name]]
+    if family not in moved or sum(ours[name] for name in moved) != sum(theirs[name] for name in moved):
+        return ""
+    others = " and ".join(name for name in moved if name != family)
+    return f"{counter} counts some of this under {others}, as torch ran it there; together they agree"

@@ -362,4 +362,7 @@ def _objects(items: Iterable[Any]) -> NDArray[np.object_]:
 
 
 def _ints(items: Iterable[int]) -> Ints:
-    return np.fromiter(items, dtype=np.int64)
+    listed = list(items)
+    if sum(listed) >= 2**63:
+        raise RooflineError("the counts of this model and input leave 64 bits: take a smaller input or batch")
+    return np.array(listed, dtype=np.int64)

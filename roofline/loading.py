@@ -138,10 +138,14 @@ def _importing_from(folder: Path) -> Iterator[None]:
     finally:
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            if file is not None and Path(file).is_relative_to(folder):
-                _NEIGHBOURS[name] = folder
+        _NEIGHBOURS.update((name, folder) for name in set(sys.modules) - before if _is_neighbour(name, folder))
+
+
+def _is_neighbour(name: str, folder: Path) -> bool:
+    """Whether a module is of the folder itself, not of a library installed somewhere below it."""
+    top = name.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return file is not None and Path(file) in (folder / f"{top}.py", folder / top / "__init__.py")
 
 
 _NEIGHBOURS: dict[str, Path] = {}  # modules that users' files imported, and from which folder

@@ -16,6 +16,8 @@ def check_writable(path: Path) -> None:
         OutputError: `path` is a folder or not writable, or its folder is missing or not writable.
     """
     try:
+        if _is_stream(path):
+            return
         target = path.resolve()  # a link stays, what it points to is written
         if target.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder")
@@ -23,10 +25,12 @@ def check_writable(path: Path) -> None:
             raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
         if target.exists() and not os.access(target, os.W_OK):
             raise OutputError(f"cannot write {path}: no permission to write it")
-        if not os.access(target.parent, os.W_OK) and not _is_stream(target):
+        if not os.access(target.parent, os.W_OK):
             raise OutputError(f"cannot write {path}: no permission to write in {path.parent}")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    except RuntimeError as error:  # how Python 3.11 reports links that lead in a circle
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,13 +40,12 @@ def write_text(path: Path, text: str) -> None:
         OutputError: The file cannot be written; what was there before is untouched.
     """
     check_writable(path)
-    target = path.resolve()
     data = text.encode("utf-8", errors="replace")  # a file name that is no UTF-8 may be part of a result
     try:
-        if _is_stream(target):
-            target.write_bytes(data)
+        if _is_stream(path):
+            path.write_bytes(data)
         else:
-            _replace(target, data)
+            _replace(path.resolve(), data)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
@@ -62,7 +65,8 @@ def _replace(target: Path, data: bytes) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    return path.exists() and not path.is_file()
+    """Whether it is a pipe or a device, such as /dev/stdout."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _umask() -> int:

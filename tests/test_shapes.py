@@ -239,6 +239,7 @@ ARGUMENTS: dict[Any, Callable[[], st.SearchStrategy[Arguments]]] = {
     aten.conv3d.default: convolution(3),
     aten.linear.default: linear,
     aten.matmul.default: matmul,
+    aten.bmm.default: matmul,
     aten.adaptive_avg_pool2d.default: adaptive_pool,
     aten.mean.dim: mean,
 }
@@ -267,6 +268,7 @@ COMMON: dict[Any, list[list[Any]]] = {  # the calls that networks are made of, w
     ],
     aten.conv3d.default: [[meta((2, 8, 4, 5, 6)), meta((16, 8, 3, 3, 3)), None, [1], [1], [1], 1]],
     aten.linear.default: [[meta(TOKENS), meta((4, 8)), meta([4])], [meta((2, 8)), meta((4, 8))]],
+    aten.bmm.default: [[meta((4, 5, 8)), meta((4, 8, 5))]],
     aten.matmul.default: [[meta((2, 4, 5, 8)), meta((2, 4, 8, 5))], [meta((5, 8)), meta((8, 3))]],
     aten.adaptive_avg_pool2d.default: [[meta(IMAGE), [1, 1]]],
     aten.mean.dim: [[meta(IMAGE), [2, 3], True], [meta(TOKENS), [1]], [meta(IMAGE), [-1, -2]]],

@@ -176,7 +176,7 @@ def test_numbers_are_never_cut() -> None:
     analysis = roofline.analyze("mobilenetv4_conv_m", hw=slow, batch=64)
     text = drawn(render_analysis(analysis))
     for row in sorted(analysis.rows(), key=KEYS["time"])[:10]:
-        assert f" {row['latency_s'] * 1e3:,.1f} " in text
+        assert f" {row['latency_s'] * 1e3:,.2f} " in text
 
 
 def test_times_of_a_tiny_network_are_not_rounded_away() -> None:
@@ -204,7 +204,7 @@ def test_the_totals_are_those_of_the_analysis(mobile: Analysis) -> None:
         ("params", si(mobile.layers.params)),
         ("weights", si(totals["weight_bytes"], "B")),
         ("activations", si(totals["activation_bytes"], "B")),
-        ("peak", si(mobile.hardware.peak("int8"), "MAC/s")),
+        ("peak rate", si(mobile.hardware.peak("int8"), "MAC/s")),
         ("bandwidth", si(mobile.hardware.bandwidth_bytes_per_s, "B/s")),
     ):
         assert f"{label} {value}" in text
