@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.analysis import Analysis
+from roofline.count import RECURRENT_OPS
 from roofline.errors import ModelError, did_you_mean
 from roofline.graph import Op, numel
 from roofline.layers import DTYPE_BYTES, Transfer, main_op
@@ -33,7 +34,7 @@ def explain(analysis: Analysis, layer: str) -> list[Section]:
     return [
         (f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}", [_place(analysis, index)]),
         ("MACs", _macs(analysis, op, row["macs"])),
-        (f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)", _bytes(analysis, op, transfers)),
+        (f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)", _bytes(row["ops"], op, transfers)),
         (f"Time on {analysis.hardware.name}", _times(analysis, index)),
         ("Sources", _sources(analysis)),
     ]
@@ -73,6 +74,22 @@ def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
             f"each of the {numel(each):,} {what} elements ({shape(each)}) takes {factors} MACs",
             f"{numel(each):,} x {numel(weight[1:]):,} = {macs:,} MACs",
         ]
+    if op.name == "scaled_dot_product_attention":
+        query, key, value = (operand.shape for operand in op.inputs[:3])
+        scores = numel(out[:-1]) * key[-2]
+        return [
+            f"{numel(out[:-1]):,} queries meet {key[-2]:,} keys each: {scores:,} scores",
+            f"a score sums {query[-1]} products and weighs {value[-1]} elements: {query[-1] + value[-1]} MACs",
+            f"{scores:,} x {query[-1] + value[-1]} = {macs:,} MACs",
+        ]
+    if op.name in RECURRENT_OPS:
+        matrices = [operand.shape for operand in op.inputs if operand.is_weight and len(operand.shape) == 2]
+        each = sum(numel(sizes) for sizes in matrices)
+        steps = macs // max(1, each)
+        return [
+            f"each of {steps:,} steps meets all gate matrices: {' + '.join(map(shape, matrices))} = {each:,}",
+            f"{steps:,} x {each:,} = {macs:,} MACs",
+        ]
     if numel(out) and macs % numel(out) == 0:
         return [
             f"each of the {numel(out):,} output elements ({shape(out)}) sums {macs // numel(out):,} products",
@@ -81,7 +98,7 @@ def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
     return [f"{macs:,} MACs ({op.name} on {', '.join(shape(value.shape) for value in op.inputs)})"]
 
 
-def _bytes(analysis: Analysis, op: Op, transfers: Sequence[Transfer]) -> list[str]:
+def _bytes(ops: str, op: Op, transfers: Sequence[Transfer]) -> list[str]:
     verb = {"weight": "reads", "input": "reads", "output": "writes"}
     lines = [
         f"{verb[t.role]:6} {t.role:6} {shape(t.shape):>14} {t.elements:>12,} x {t.bytes // max(1, t.elements)} = "
@@ -89,8 +106,10 @@ def _bytes(analysis: Analysis, op: Op, transfers: Sequence[Transfer]) -> list[st
         for t in transfers
     ]
     lines.append(f"together {sum(t.bytes for t in transfers):,} B")
-    if analysis.layers.fusion == "epilogue":
-        lines.append("what passes between the ops of a layer stays inside it; batch norms are folded into the weights")
+    if "+" in ops:
+        lines.append("what passes between the ops of a layer stays inside it")
+    if "batch_norm" in ops.split("+")[1:]:
+        lines.append("the batch norm is folded into the weights and a bias")
     return lines
 
 
