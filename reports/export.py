@@ -7,8 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from roofline.reports import words
-from roofline.reports.terminal import sort_rows
+from roofline import words
 from roofline.units import milliseconds, percent, printable, shape, si, significant
 
 if TYPE_CHECKING:
@@ -32,24 +31,28 @@ def render_markdown(analysis: Analysis, *, top: int = 10, sort: str = "time") ->
     totals, hardware = analysis.totals(), analysis.hardware
     layers = analysis.layers
     total_s = totals["latency_s"] or 1.0
+    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
     rows = [
         (
             row["name"], row["kind"], si(row["macs"]), si(row["weight_bytes"] + row["activation_bytes"], "B"),
             milliseconds(row["latency_s"]), percent(row["latency_s"] / total_s), row["bound"],
         )
-        for row in sort_rows(analysis.rows(), sort)[:top]
+        for row in analysis.sorted_rows(sort)[:top]
     ]  # fmt: skip
     summary = (
         ("MACs", si(totals["macs"], digits=4)),
         ("params", si(layers.params, digits=4)),
-        ("weights", si(totals["weight_bytes"], "B")),
-        ("activations", si(totals["activation_bytes"], "B")),
+        ("weight traffic", si(totals["weight_bytes"], "B")),
+        ("activation traffic", si(totals["activation_bytes"], "B")),
+        ("alive at once", si(totals["peak_activation_bytes"], "B")),
         ("intensity", f"{significant(totals['operational_intensity_macs_per_byte'])} MACs/byte"),
-        ("latency", f"{milliseconds(totals['latency_s'])} ms ({analysis.estimate})"),
+        ("ridge point", f"{significant(analysis.ridge_point)} MACs/byte"),
+        ("latency", f"{milliseconds(totals['latency_s'])} ms ({analysis.latency_kind})"),
     )
     return "\n".join(
         (
-            f"**{_escape(analysis.name)}** on {_escape(hardware.name)}, {layers.dtype}, {layers.fusion} fusion",
+            f"**{_escape(analysis.name)}** ({shapes}) on {_escape(hardware.name)}, {layers.dtype}, "
+            f"{words.fusion(analysis)}",
             "",
             _escape(words.verdict(analysis)),
             "",

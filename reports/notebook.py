@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from roofline.reports.terminal import sort_rows
-from roofline.units import milliseconds, percent, si
+from roofline import words
+from roofline.units import milliseconds, percent, shape, si
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -21,10 +21,14 @@ def render_notebook(analysis: Analysis) -> str:
     environment = Environment(autoescape=True)
     environment.filters.update(si=si, milliseconds=milliseconds, percent=percent)
     source = files("roofline.reports").joinpath("templates/notebook.html.j2").read_text(encoding="utf-8")
-    rows = sort_rows(analysis.rows(), "time")
+    rows = analysis.sorted_rows("time")
     return environment.from_string(source).render(
         analysis=analysis,
         rows=rows[:SHOWN_LAYERS],
         hidden=max(0, len(rows) - SHOWN_LAYERS),
+        totals=analysis.totals(),
         total_s=analysis.totals()["latency_s"] or 1.0,
+        shapes=" ".join(shape(sizes) for sizes in analysis.input_shapes),
+        fusion=words.fusion(analysis),
+        notes=words.notes(analysis),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, JustifyMethod, RenderableType
@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from roofline.reports import words
-from roofline.units import mib, percent, printable, shape, si, significant, time_unit
+from roofline import words
+from roofline.units import percent, printable, shape, si, significant, time_unit
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 STYLES = {"compute": "dark_orange", "memory": "cyan"}
 BAR_CELLS = 8
 LEFT_COLUMNS = {"kind", "bound", "class", "dtype", "figures", "also called"}
-SORTS = ("time", "macs", "bytes", "order")
-GROUPS = ("kind", "stage")
 
 
 def render_analysis(
@@ -43,15 +41,15 @@ def render_analysis(
     Args:
         analysis: What to show.
         top: Layers in the table; 0 for none.
-        sort: One of `SORTS`; ``"order"`` keeps the order of execution.
-        group: One of `GROUPS`.
+        sort: As `Analysis.sorted_rows` takes it.
+        group: As `Analysis.by` takes it.
         width: Columns of the terminal.
         unicode: Whether bars may use block characters.
         options: Those of the command line, for the command that explains the slowest layer.
     """
     layers, hardware = analysis.layers, analysis.hardware
     shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
-    where = f"  {shapes}  on {hardware.id}, {layers.dtype}, {layers.fusion} fusion"
+    where = f"  {shapes}  on {hardware.id}, {layers.dtype}, {words.fusion(analysis)}"
     head = Text.assemble((printable(analysis.name), "bold"), where)
     parts: list[RenderableType] = [head, Text(words.verdict(analysis), style="bold"), *_totals(analysis, width), Text()]
     parts += [_where_time_goes(analysis, group, width, unicode), Text()]
@@ -71,9 +69,9 @@ def _totals(analysis: Analysis, width: int) -> list[Text]:
     cells = [
         ("MACs", si(totals["macs"])),
         ("params", si(analysis.layers.params)),
-        ("weights", si(totals["weight_bytes"], "B")),
-        ("activations", si(totals["activation_bytes"], "B")),
-        ("peak memory", mib(totals["peak_activation_bytes"])),
+        ("weight traffic", si(totals["weight_bytes"], "B")),
+        ("activation traffic", si(totals["activation_bytes"], "B")),
+        ("most activations alive at once", si(totals["peak_activation_bytes"], "B")),
         ("peak rate", si(hardware.peak(dtype), "MAC/s")),
         ("bandwidth", si(hardware.bandwidth_bytes_per_s, "B/s")),
     ]
@@ -91,49 +89,37 @@ def _totals(analysis: Analysis, width: int) -> list[Text]:
 def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) -> Table:
     total_s = analysis.totals()["latency_s"] or 1.0
     unit = time_unit(total_s)
+    groups = analysis.by(group)
+    longest_s = max((total.latency_s for total in groups), default=0.0) or 1.0
     lines = []
-    for name, rows in sorted(_grouped(analysis, group), key=lambda item: -_sum(item[1], "latency_s")):
-        time_s = _sum(rows, "latency_s")
-        compute_s = _sum([row for row in rows if row["bound"] == "compute"], "latency_s")
-        bar = _bar(compute_s / total_s, (time_s - compute_s) / total_s, unicode)
+    for total in groups:
+        compute_s = total.latency_s - total.memory_bound_s
         lines.append(
             (
-                name, str(len(rows)), si(_sum(rows, "macs")), si(_bytes(rows), "B"), _time(time_s, unit),
-                percent(time_s / total_s), percent(1 - compute_s / time_s if time_s else 0), bar,
+                total.name,
+                str(total.layers),
+                si(total.macs),
+                si(total.mem_bytes, "B"),
+                _time(total.latency_s, unit),
+                percent(total.latency_s / total_s),
+                percent(total.memory_bound_s / total.latency_s if total.latency_s else 0),
+                _bar(compute_s / longest_s, total.memory_bound_s / longest_s, unicode),
             )
-        )  # fmt: skip
-    return _table(
-        (group.capitalize(), "layers", "MACs", "bytes", unit[1], "share", "mem-bound"), lines, bar=True, width=width
-    )
-
-
-def _grouped(analysis: Analysis, group: str) -> list[tuple[str, list[dict[str, Any]]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in analysis.rows():
-        groups.setdefault(row["kind"] if group == "kind" else stage_of(row["name"]), []).append(row)
-    return list(groups.items())
-
-
-def stage_of(name: str) -> str:
-    """The top-level part of the network that a layer is in; in a numbered container, which one.
-
-    >>> stage_of("stages.2.0.expand.conv"), stage_of("stem.conv"), stage_of("classifier"), stage_of("0#2")
-    ('stages.2', 'stem', 'classifier', '0')
-    """
-    first, *rest = name.partition("#")[0].split(".")
-    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
+        )
+    header = (group.capitalize(), "layers", "MACs", "bytes", unit[1], "share", "mem-bound")
+    return _table(header, lines, bar=True, width=width)
 
 
 def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bool) -> Table:
-    rows = analysis.rows()
-    shown = sort_rows(rows, sort)[:top]
+    rows = analysis.sorted_rows(sort)
+    shown = rows[:top]
     total_s = analysis.totals()["latency_s"] or 1.0
     longest_s = max((row["latency_s"] for row in rows), default=0.0) or 1.0
     unit = time_unit(total_s)
     title = f"{'First' if sort == 'order' else 'Top'} {len(shown)} of {len(rows)} layers"
     lines = []
     for row in shown:
-        size, part = _bytes([row]), row["latency_s"] / longest_s
+        size, part = row["weight_bytes"] + row["activation_bytes"], row["latency_s"] / longest_s
         lines.append(
             (
                 row["name"], row["kind"], significant(row["macs"] / size) if size else "0",
@@ -143,20 +129,6 @@ def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bo
             )
         )  # fmt: skip
     return _table((title, "kind", "MACs/B", unit[1], "share", "bound"), lines, bar=True, width=width)
-
-
-def sort_rows(rows: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
-    """Layer rows, the costliest first; ``"order"`` as they run."""
-    keys = {"time": lambda r: -r["latency_s"], "macs": lambda r: -r["macs"], "bytes": lambda r: -_bytes([r])}
-    return list(rows) if sort == "order" else sorted(rows, key=keys[sort])
-
-
-def _sum(rows: Iterable[dict[str, Any]], column: str) -> Any:
-    return sum(row[column] for row in rows)
-
-
-def _bytes(rows: Iterable[dict[str, Any]]) -> int:
-    return sum(row["weight_bytes"] + row["activation_bytes"] for row in rows)
 
 
 def _bar(compute: float, memory: float, unicode: bool) -> Text:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roofline.analysis import Analysis, analyze
     from roofline.engine import Prediction
-    from roofline.errors import RooflineError
+    from roofline.errors import ModelError, OutputError, ProfileError, RooflineError, TraceError
     from roofline.hardware import Hardware
     from roofline.layers import LayerTable
     from roofline.profiles import load_profile
@@ -30,6 +30,10 @@ _HOME = {
     "Hardware": "hardware",
     "LayerTable": "layers",
     "Prediction": "engine",
+    "ModelError": "errors",
+    "OutputError": "errors",
+    "ProfileError": "errors",
+    "TraceError": "errors",
     "RooflineError": "errors",
     "analyze": "analysis",
     "load_profile": "profiles",
@@ -38,8 +42,12 @@ __all__ = [
     "Analysis",
     "Hardware",
     "LayerTable",
+    "ModelError",
+    "OutputError",
     "Prediction",
+    "ProfileError",
     "RooflineError",
+    "TraceError",
     "__version__",
     "analyze",
     "load_profile",

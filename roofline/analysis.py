@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roofline.engine import Prediction, predict
-from roofline.errors import ModelError
+from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.graph import Graph
 from roofline.hardware import Hardware
-from roofline.layers import LayerTable, lower
+from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower
 from roofline.profiles import load_profile
 
 if TYPE_CHECKING:
@@ -26,6 +27,27 @@ if TYPE_CHECKING:
     from roofline.models import Entry
 
 SCHEMA = "roofline/analysis/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTotals:
+    """Sums over some of the layers.
+
+    Attributes:
+        name: What they have in common.
+        layers: How many they are.
+        macs: Their multiply-accumulates.
+        mem_bytes: Their traffic.
+        latency_s: Their time.
+        memory_bound_s: The part of it in memory-bound layers.
+    """
+
+    name: str
+    layers: int
+    macs: int
+    mem_bytes: int
+    latency_s: float
+    memory_bound_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -69,9 +91,9 @@ class Analysis:
         return self.hardware.ridge_point(self.layers.dtype)
 
     @property
-    def estimate(self) -> str:
+    def latency_kind(self) -> str:
         """``"bound"`` where the figures are a datasheet's, ``"prediction"`` where they are fitted or measured."""
-        return self.hardware.estimate_kind(self.layers.dtype)
+        return self.hardware.latency_kind(self.layers.dtype)
 
     def totals(self) -> dict[str, Any]:
         """Sums over the layers, in SI base units; see docs/json.md."""
@@ -105,6 +127,43 @@ class Analysis:
         )  # fmt: skip
         return [dict(zip(LAYER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
+    def sorted_rows(self, sort: str) -> list[dict[str, Any]]:
+        """`rows`, the costliest first by ``"time"``, ``"macs"`` or ``"bytes"``; ``"order"`` as they run.
+
+        Raises:
+            RooflineError: An unknown `sort`.
+        """
+        check_choice("sort", sort, SORTS)
+        keys: dict[str, Callable[[dict[str, Any]], float]] = {
+            "time": _LATENCY,
+            "macs": itemgetter("macs"),
+            "bytes": _row_bytes,
+        }
+        return self.rows() if sort == "order" else sorted(self.rows(), key=keys[sort], reverse=True)
+
+    def by(self, group: str) -> list[GroupTotals]:
+        """Sums over the layers of each ``"kind"`` or ``"stage"`` (see `stage_of`), the slowest first.
+
+        Raises:
+            RooflineError: An unknown `group`.
+        """
+        check_choice("group", group, GROUPS)
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in self.rows():
+            groups.setdefault(row["kind"] if group == "kind" else stage_of(row["name"]), []).append(row)
+        totals = [
+            GroupTotals(
+                name=name,
+                layers=len(rows),
+                macs=sum(row["macs"] for row in rows),
+                mem_bytes=sum(map(_row_bytes, rows)),
+                latency_s=sum(map(_LATENCY, rows)),
+                memory_bound_s=sum(row["latency_s"] for row in rows if row["bound"] == "memory"),
+            )
+            for name, rows in groups.items()
+        ]
+        return sorted(totals, key=lambda total: -total.latency_s)
+
     def to_frame(self) -> pd.DataFrame:
         """The layers as a pandas DataFrame, one row a layer."""
         import pandas as pd
@@ -135,7 +194,7 @@ class Analysis:
             },
             "fusion": self.layers.fusion,
             "batch": self.batch,
-            "estimate": self.estimate,
+            "latency_kind": self.latency_kind,
             "totals": self.totals(),
             "layers": [
                 {**row, "input_shape": list(row["input_shape"]), "output_shape": list(row["output_shape"])}
@@ -151,7 +210,7 @@ class Analysis:
 
     def verdict(self) -> str:
         """The answer in one sentence."""
-        from roofline.reports.words import verdict
+        from roofline.words import verdict
 
         return verdict(self)
 
@@ -162,6 +221,25 @@ class Analysis:
 
     def __repr__(self) -> str:
         return f"<Analysis of {self.name}: {self.verdict()}>"
+
+
+SORTS = ("time", "macs", "bytes", "order")
+GROUPS = ("kind", "stage")
+_LATENCY = itemgetter("latency_s")
+
+
+def _row_bytes(row: dict[str, Any]) -> int:
+    return int(row["weight_bytes"] + row["activation_bytes"])
+
+
+def stage_of(name: str) -> str:
+    """The top-level part of the network that a layer is in; in a numbered container, which one.
+
+    >>> stage_of("stages.2.0.expand.conv"), stage_of("stem.conv"), stage_of("classifier"), stage_of("0#2")
+    ('stages.2', 'stem', 'classifier', '0')
+    """
+    first, *rest = name.partition("#")[0].split(".")
+    return f"{first}.{rest[0]}" if rest and rest[0].isdigit() else first
 
 
 LAYER_COLUMNS = (
@@ -204,7 +282,10 @@ def analyze(
     from roofline.loading import load
     from roofline.trace import trace
 
+    if not isinstance(hw, str | Path | Hardware):
+        raise ProfileError(f"hw is a name, a path or a Hardware; this is {hw!r}")
     hardware = hw if isinstance(hw, Hardware) else load_profile(hw)
+    check_choice("dtype", dtype or hardware.default_dtype, DTYPE_BYTES)
     chosen_dtype, chosen_fusion = dtype or hardware.default_dtype, fusion or hardware.default_fusion
     hardware.peak(chosen_dtype)  # a dtype that the device lacks fails before any work
     defaults: list[str] = []
@@ -232,7 +313,13 @@ def analyze(
         defaults.append(f"dtype {chosen_dtype} (the profile's)")
     if fusion is None:
         defaults.append(f"fusion {chosen_fusion} (the profile's)")
-    graph = trace(module, inputs)
+    try:
+        graph = trace(module, inputs)
+    except TraceError as error:
+        if not isinstance(model, str) or entry is not None:
+            raise
+        hint = "(other inputs than one image: roofline.analyze(module, inputs, hw=...) from Python)"
+        raise TraceError(f"{error} {hint}") from error
     layers = lower(graph, fusion=chosen_fusion, dtype=chosen_dtype, fused_activations=hardware.fused_activations)
     shapes = tuple(value.shape for value in graph.inputs)
     return Analysis(

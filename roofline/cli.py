@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem, get_completion_class
@@ -158,11 +158,13 @@ def cli() -> None:
 @_analysis_options
 @click.option("--format", "format", type=click.Choice(FORMATS), help="A table, or what the suffix of -o says.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
-@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Layers in the table.")
+@click.option(
+    "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Layers in the table or Markdown."
+)
 @click.option("--sort", type=click.Choice(["time", "macs", "bytes", "order"]), default="time", show_default=True,
-              help="Which layers come first.")  # fmt: skip
+              help="Which layers come first in it.")  # fmt: skip
 @click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
-              help="What the time is summed over.")  # fmt: skip
+              help="What the table sums time over.")  # fmt: skip
 @click.option("--cross-check", is_flag=True, help="Count again with fvcore and torch's FlopCounterMode; say why.")
 def analyze(
     request: Request,
@@ -173,7 +175,7 @@ def analyze(
     group: str,
     cross_check: bool,
 ) -> None:
-    """Predict the latency of MODEL on a device, layer by layer."""
+    """Predict latency, layer by layer."""
     output = None if output == Path("-") else output
     format = _format_of(format, output)
     if cross_check:
@@ -211,7 +213,10 @@ def analyze(
 @click.argument("layer", metavar="LAYER")
 @_analysis_options
 def explain(request: Request, layer: str) -> None:
-    """Write out the arithmetic of one LAYER of MODEL, with its numbers and their sources."""
+    """Write out the arithmetic of one LAYER.
+
+    Its shapes, MACs, bytes and times, and the sources of the figures.
+    """
     from roofline.explain import explain as write_out
     from roofline.reports.terminal import render_explanation
 
@@ -222,7 +227,10 @@ def explain(request: Request, layer: str) -> None:
 @cli.command()
 @click.option("--format", "format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def models(format: str) -> None:
-    """List the model zoo: parameters, MACs, input size, published accuracy."""
+    """List the model zoo.
+
+    Exact parameters and MACs, the published input size and accuracy.
+    """
     from roofline.models import entries
 
     if format == "json":
@@ -236,7 +244,10 @@ def models(format: str) -> None:
 @cli.command()
 @click.option("--format", "format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def hw(format: str) -> None:
-    """List the hardware profiles: class, peak, bandwidth, ridge point."""
+    """List the hardware profiles.
+
+    Class, peak, bandwidth and ridge point, and where the figures come from.
+    """
     from roofline.profiles import load_all
 
     if format == "json":
@@ -250,7 +261,10 @@ def hw(format: str) -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, e.g. for bash: eval "$(roofline completion bash)"."""
+    """Print a shell's completion script.
+
+    For bash: eval "$(roofline completion bash)"
+    """
     script = get_completion_class(shell)
     assert script is not None
     click.echo(script(cli, {}, "roofline", "_ROOFLINE_COMPLETE").source())
@@ -271,29 +285,48 @@ def _format_of(format: str | None, output: Path | None) -> str:
 
 
 def _show(draw: Callable[[Console], RenderableType], output: Path | None) -> None:
-    """Draw on the terminal, or as plain text into a file."""
+    """Draw for the terminal, or as plain text for a pipe or a file."""
     from rich.console import Console
 
-    if output is None:
-        console = Console(highlight=False)
-        with console.capture() as captured:  # not printed: rich has its own ways with a pipe that closes
-            console.print(draw(console))
-        _emit(captured.get(), None)
-    else:
-        text = io.StringIO()
-        console = Console(file=text, highlight=False, width=FILE_COLUMNS, color_system=None)
-        console.print(draw(console))
-        _emit(text.getvalue(), output)
+    terminal = Console()  # knows the terminal's width, colours and encoding, and prints nothing
+    text = io.StringIO()  # rich would handle a pipe that closes in its own way
+    canvas = Console(
+        file=text,
+        highlight=False,
+        width=terminal.width if output is None else FILE_COLUMNS,
+        color_system=_COLORS.get(terminal.color_system or "") if output is None else None,
+        force_terminal=terminal.is_terminal and output is None,
+        no_color=terminal.no_color,
+    )
+    canvas.print(draw(terminal if output is None else canvas))
+    _emit(text.getvalue() if canvas.is_terminal else _stripped(text.getvalue()), output)
+
+
+_COLORS: dict[str, Literal["standard", "256", "truecolor", "windows"]] = {
+    "standard": "standard",
+    "256": "256",
+    "truecolor": "truecolor",
+    "windows": "windows",
+}
+
+
+def _stripped(text: str) -> str:
+    """Without the blanks that fill up a terminal's lines."""
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def _emit(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
+    if output is not None:
         from roofline.output import write_text
 
         write_text(output, text)
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:  # a full disk behind a redirection
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered cannot be written
+        raise OutputError(f"cannot write the output: {error.strerror or error}") from error
 
 
 def main() -> None:
@@ -311,14 +344,11 @@ def _run() -> int:
         code = cli.main(prog_name="roofline", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except (RooflineError, click.ClickException, OSError) as error:
+    except (RooflineError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
         if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
             click.echo(message, err=True)
             return 2
-        if isinstance(error, OSError):  # a full disk behind a redirection: what is still buffered cannot be written
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            message = f"cannot write the output: {error.strerror or error}"
         from roofline.units import printable
 
         print(f"roofline: {printable(message)}", file=sys.stderr)

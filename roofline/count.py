@@ -65,7 +65,7 @@ ELEMENTWISE: Mapping[str, int] = {
         ).split(),
         1,
     ),
-    **dict.fromkeys(["clamp", "lerp", "frac", "nan_to_num", "threshold", "addcmul"], 2),
+    **dict.fromkeys(["clamp", "lerp", "frac", "nan_to_num", "addcmul"], 2),
     **dict.fromkeys(["div", "true_divide", "reciprocal", "sqrt", "floor_divide", "remainder", "fmod"], DIV),
     **dict.fromkeys("exp exp2 expm1 log log2 log10 log1p erf erfc erfinv sin cos tan asin acos atan".split(), EXP),
     **dict.fromkeys("sinh cosh asinh acosh atanh atan2 logaddexp lgamma digamma xlogy polar angle".split(), EXP),
@@ -112,6 +112,8 @@ VECTOR_OPS_PER_ELEMENT: Mapping[str, Mapping[str, int]] = {
     "softmax": SOFTMAXES,
 }
 
+# Movers of bytes. Some are views at times (reshape, flatten, contiguous, to): a call that is one is free before it gets
+# here, and one that is not has to be counted whole, so they stand here lest they be taken apart.
 COPIES = (
     "clone contiguous reshape flatten to type_as copy cat stack pad constant_pad_nd reflection_pad1d "
     "reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll flip "
@@ -224,7 +226,7 @@ def is_counted(raw: str) -> bool:
 
 def cost(op: Op) -> Cost | None:
     """The cost of an op; None for one that is free: a view, memory reserved, a number read on the host."""
-    if op.is_view or not op.outputs or op.name in RESERVATIONS:
+    if op.is_view or op.name in RESERVATIONS or (not op.outputs and op.target.startswith(("aten.", "profiler."))):
         return None
     handler = HANDLERS.get(op.name)
     return handler(op) if handler is not None else Cost("other", is_known=False)
@@ -279,6 +281,8 @@ def _linear(op: Op) -> Cost:
 
 def _product(op: Op, a: Value, b: Value) -> Cost:
     """A matrix product; it is a linear layer when one side is a weight of the model."""
+    if not a.shape or not b.shape:  # `inner` of a number
+        return Cost("elementwise", 0, numel(op.outputs[0].shape))
     macs = numel(op.outputs[0].shape) * a.shape[-1]
     if len(a.shape) == len(b.shape) == 1:
         macs = a.shape[0]
@@ -366,14 +370,14 @@ def _recurrent_cell(op: Op) -> Cost:
 
 def _per_output(kind: str, table: Mapping[str, int]) -> Handler:
     def handler(op: Op) -> Cost:
-        return Cost(kind, 0, table[op.name] * op.outputs[0].elements)
+        return Cost(kind, 0, table[op.name] * numel(op.outputs[0].shape))
 
     return handler
 
 
 def _per_input(kind: str, table: Mapping[str, int]) -> Handler:
     def handler(op: Op) -> Cost:
-        return Cost(kind, 0, table[op.name] * op.inputs[0].elements)
+        return Cost(kind, 0, table[op.name] * numel(op.inputs[0].shape))
 
     return handler
 
@@ -404,7 +408,7 @@ def _pow(op: Op) -> Cost:
 @counts("max", "min", "maximum", "minimum")
 def _extremum(op: Op) -> Cost:
     kind = "elementwise" if len(op.inputs) > 1 else "reduce"
-    return Cost(kind, 0, max(value.elements for value in (*op.inputs, *op.outputs)))
+    return Cost(kind, 0, max(numel(value.shape) for value in (*op.inputs, *op.outputs)))
 
 
 def takes_batch_statistics(op: Op) -> bool:
@@ -416,7 +420,7 @@ def takes_batch_statistics(op: Op) -> bool:
 def _batch_norm(op: Op) -> Cost:
     """Stored statistics: one multiply and one add. Batch statistics: their mean and variance as well."""
     per_element = NORMS["batch_norm"] + (REDUCTIONS["var_mean"] if takes_batch_statistics(op) else 0)
-    return Cost("norm", 0, per_element * op.inputs[0].elements, writes=[(op.outputs[0], op.outputs[0].elements)])
+    return Cost("norm", 0, per_element * numel(op.inputs[0].shape), writes=[(op.outputs[0], op.outputs[0].elements)])
 
 
 @counts("max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
@@ -436,7 +440,7 @@ def _scalar(size: Any) -> int:
 @counts("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "_adaptive_avg_pool2d",
         "_adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")  # fmt: skip
 def _adaptive_pool(op: Op) -> Cost:
-    return Cost("pool", 0, op.inputs[0].elements)
+    return Cost("pool", 0, numel(op.inputs[0].shape))
 
 
 @counts("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact2d")
@@ -484,6 +488,8 @@ def _scatter(op: Op) -> Cost:
     target, *others = op.inputs
     if op.name == "index_fill":
         moved = others[0].elements * (target.elements // max(1, target.shape[op.arg(1, "dim")]))
+    elif op.name == "index_put":
+        moved = _indexed_elements(target, op.args[1])
     else:
         moved = max((value.elements for value in others), default=0)
     adds = moved if "add" in op.name or op.arg(3, "accumulate") is True else 0
@@ -491,3 +497,12 @@ def _scatter(op: Op) -> Cost:
     if op.outputs[0].storage == target.storage:
         return Cost("copy", 0, adds, reads=reads, writes=[(op.outputs[0], moved)])
     return Cost("copy", 0, adds, reads=[(target, target.elements), *reads])
+
+
+def _indexed_elements(target: Value, indices: tuple[Any, ...]) -> int:
+    """Elements of ``target[indices]``, to which `index_put` broadcasts what it writes; for a mask, of all of it."""
+    given = [index.shape for index in indices if isinstance(index, Value)]
+    rank = max(map(len, given), default=0)
+    padded = [(1,) * (rank - len(sizes)) + sizes for sizes in given]
+    kept = [n for axis, n in enumerate(target.shape) if axis >= len(indices) or indices[axis] is None]
+    return min(numel([max(sizes) for sizes in zip(*padded, strict=True)]) * numel(kept), numel(target.shape))

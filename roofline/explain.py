@@ -34,7 +34,10 @@ def explain(analysis: Analysis, layer: str) -> list[Section]:
     return [
         (f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}", [_place(analysis, index)]),
         ("MACs", _macs(analysis, op, row["macs"])),
-        (f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)", _bytes(row["ops"], op, transfers)),
+        (
+            f"Bytes ({analysis.layers.dtype}, {'unfused' if analysis.layers.fusion == 'none' else 'epilogue fusion'})",
+            _bytes(row["ops"], op, transfers),
+        ),
         (f"Time on {analysis.hardware.name}", _times(analysis, index)),
         ("Sources", _sources(analysis)),
     ]
@@ -75,7 +78,7 @@ def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
             f"{numel(each):,} x {numel(weight[1:]):,} = {macs:,} MACs",
         ]
     if op.name == "scaled_dot_product_attention":
-        query, key, value = (operand.shape for operand in op.inputs[:3])
+        query, key, value = op.inputs[0].shape, op.inputs[1].shape, op.inputs[2].shape
         scores = numel(out[:-1]) * key[-2]
         return [
             f"{numel(out[:-1]):,} queries meet {key[-2]:,} keys each: {scores:,} scores",
@@ -84,11 +87,11 @@ def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
         ]
     if op.name in RECURRENT_OPS:
         matrices = [operand.shape for operand in op.inputs if operand.is_weight and len(operand.shape) == 2]
-        each = sum(numel(sizes) for sizes in matrices)
-        steps = macs // max(1, each)
+        each_step = sum(numel(sizes) for sizes in matrices)
+        steps = macs // max(1, each_step)
         return [
-            f"each of {steps:,} steps meets all gate matrices: {' + '.join(map(shape, matrices))} = {each:,}",
-            f"{steps:,} x {each:,} = {macs:,} MACs",
+            f"each of {steps:,} steps meets all gate matrices: {' + '.join(map(shape, matrices))} = {each_step:,}",
+            f"{steps:,} x {each_step:,} = {macs:,} MACs",
         ]
     if numel(out) and macs % numel(out) == 0:
         return [
@@ -130,8 +133,9 @@ def _times(analysis: Analysis, index: int) -> list[str]:
     if hardware.layer_overhead_s:
         lines.append(f"overhead of a layer: {seconds(hardware.layer_overhead_s)}")
     bound = "memory" if prediction.memory_bound[index] else "compute"
-    word = "predicted" if analysis.estimate == "prediction" else "at least"
-    what = "the larger, plus the overhead," if hardware.layer_overhead_s else "the larger"
+    word = "predicted" if analysis.latency_kind == "prediction" else "at least"
+    largest = "the larger" if hardware.vector_ops_per_s is None else "the largest"
+    what = f"{largest}, plus the overhead," if hardware.layer_overhead_s else largest
     latency = seconds(float(prediction.layer_latency_s[index]))
     lines.append(f"{what} is the latency: {word} {latency}, {bound}-bound")
     if size:

@@ -7,9 +7,9 @@
 3. a residual add runs in the epilogue of the later of its two producers and reads the other branch from memory,
 4. an activation that the device fuses runs in the epilogue of the op before it.
 
-What is computed from constants alone (weight standardisation, a mask) is computed before the network runs: it is in no
-layer, and its results are weights. Each rule holds only if the tensor in between has no other reader: what something
-else reads has to be stored anyway.
+What is computed from constants alone, but for matrix products (a standardised weight, a frozen norm's scale), is
+computed before the network runs: it is in no layer, and its results are weights. Each rule holds only if the tensor in
+between has no other reader: what something else reads has to be stored anyway.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ def _fold_batch_norm(state: _State, index: int, op: Op) -> Group | None:
 
 def _fold_constant(state: _State, index: int, op: Op) -> Group | None:
     if op.name not in ("mul", "div", "add", "sub") or not isinstance(op.args[0], Value):
+        return None
+    if op.kwargs.get("rounding_mode") is not None:
         return None
     constants = [value for value in op.inputs if value.is_constant]
     operands = [value for value in op.inputs if not value.is_constant]

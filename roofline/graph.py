@@ -24,7 +24,8 @@ class Value:
     Attributes:
         shape: Its sizes.
         dtype: torch's name without the prefix, e.g. ``"float32"``.
-        role: What the memory behind it is; a view has its base's. What is made from constants alone is a constant.
+        role: What the memory behind it is; a view has its base's. What is made of constants
+            alone, and is no larger than they are, is a constant.
         elements: Distinct elements it spans: the product of `shape`, where expanded (stride 0) dimensions count once.
         storage: Number of the block of memory it lives in; views and in-place versions share it.
         name: Dotted name of a parameter or buffer, else empty.

@@ -138,14 +138,15 @@ class Hardware:
         """
         return self.peak(dtype) / self.bandwidth_bytes_per_s
 
-    def estimate_kind(self, dtype: str) -> Literal["bound", "prediction"]:
+    def latency_kind(self, dtype: str) -> Literal["bound", "prediction"]:
         """Return what a time computed from these figures may be called.
 
-        A roofline on a vendor's peaks is a ``bound``: no run is faster. Once the peak or the bandwidth was fitted to
-        latencies, or measured, it is a ``prediction``. (What ran on a device is a measurement, and never comes from
+        A roofline on a vendor's peaks is a ``bound``: no run is faster. Once one of them was fitted to latencies,
+        or measured, it is a ``prediction``. (What ran on a device is a measurement, and never comes from
         here.)
         """
-        ceilings = (self.figures.get(path) for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"))
+        used = (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s", "layer_overhead_s")
+        ceilings = (self.figures.get(path) for path in used)
         calibrated = any(figure is not None and figure.kind in ("fitted", "measured") for figure in ceilings)
         return "prediction" if calibrated else "bound"
 

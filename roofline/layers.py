@@ -139,10 +139,10 @@ def lower(
     Raises:
         RooflineError: An unknown fusion, dtype or activation.
     """
-    _check_choice("fusion", fusion, FUSIONS)
-    _check_choice("dtype", dtype, DTYPE_BYTES)
+    check_choice("fusion", fusion, FUSIONS)
+    check_choice("dtype", dtype, DTYPE_BYTES)
     for activation in fused_activations:
-        _check_choice("fused activation", activation, [name for name in ACTIVATIONS if name != "gelu_tanh"])
+        check_choice("fused activation", activation, [name for name in ACTIVATIONS if name != "gelu_tanh"])
 
     costs, groups, layers = _group(graph, fusion, dtype, fused_activations)
     weight_bytes, input_bytes, output_bytes = layers.bytes_by_role()
@@ -180,17 +180,21 @@ def _group(
     graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str]
 ) -> tuple[list[Cost | None], list[Group], _Layers]:
     """What each op costs, which ops are one layer, and what these move."""
-    compiled = fusion != "none"
-    costs = [None if compiled and _is_precomputed(op) else cost(op) for op in graph.ops]
+    compiled = fusion != "none" and bool(graph.inputs)
+    costs = [cost(op) for op in graph.ops]
+    if compiled:
+        costs = [None if _is_precomputed(op, item) else item for op, item in zip(graph.ops, costs, strict=True)]
     groups = fuse(graph, costs, fusion, fused_activations)
     return costs, groups, _Layers(graph, costs, groups, width=DTYPE_BYTES[dtype], compiled=compiled)
 
 
-def _is_precomputed(op: Op) -> bool:
-    return bool(op.outputs) and all(value.role == "constant" for value in op.outputs)
+def _is_precomputed(op: Op, item: Cost | None) -> bool:
+    """Whether a compiler does it beforehand: work on constants, but no MACs, which stay the same in every fusion."""
+    return item is not None and not item.macs and all(value.role == "constant" for value in op.outputs)
 
 
-def _check_choice(what: str, choice: str, known: Iterable[str]) -> None:
+def check_choice(what: str, choice: str, known: Iterable[str]) -> None:
+    """Raise a RooflineError that lists the known ones where `choice` is none of them."""
     if choice not in known:
         raise RooflineError(f"unknown {what} {choice!r}: choose one of {', '.join(known)}")
 

@@ -65,6 +65,8 @@ def load(reference: str, *, batch: int = 1, input_size: tuple[int, ...] | None =
     Raises:
         ModelError: The reference does not resolve, its code fails, or `batch` or `input_size` make no sense.
     """
+    if not isinstance(batch, int) or not all(isinstance(length, int) for length in input_size or ()):
+        raise ModelError(f"batch and input_size are whole numbers (got {batch!r}, {input_size!r})")
     if batch < 1:
         raise ModelError(f"batch must be at least 1 (got {batch})")
     entry = None

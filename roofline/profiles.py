@@ -46,8 +46,8 @@ def _one_line(given: object) -> object:
     return " ".join(given.split()) if isinstance(given, str) else given
 
 
-# The upper limit is beyond any machine: it catches MACs/s or bytes/s written where GMAC/s or GB/s belong.
-_Number = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+# Limits beyond any machine: the upper one catches MACs/s or bytes/s written where GMAC/s or GB/s belong.
+_Number = Annotated[float, Field(gt=0, ge=1e-9, le=1e9, allow_inf_nan=False)]
 _Text = Annotated[str, Field(min_length=1, pattern=r"^\P{Cc}*$"), BeforeValidator(_one_line)]  # no control characters
 _Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
 _Activations = Annotated[
@@ -244,6 +244,10 @@ def _problem(error: ErrorDetails) -> str:
             return f"must be a number (got the text {_shown(given)}{_number_hint(given)})"
         case "less_than_equal":
             return f"must be at most 1e9 in the unit of the field's name {got}"
+        case "greater_than_equal" if given <= 0:
+            return f"must be greater than 0 {got}"
+        case "greater_than_equal":
+            return f"must be at least 1e-9 in the unit of the field's name {got}"
         case "string_too_short":
             return "must not be empty"
         case "string_pattern_mismatch" if place != ("id",):

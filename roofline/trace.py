@@ -11,7 +11,9 @@ flow over constants can be followed; control flow over data cannot, and raises `
 
 from __future__ import annotations
 
+import copy
 import re
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +25,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 from roofline.count import canonical_name
 from roofline.errors import TraceError
@@ -38,6 +40,7 @@ from roofline.surroundings import (
     without_mha_fast_path,
 )
 
+_ONE_AT_A_TIME = threading.RLock()
 SEQUENCES = (list, tuple)
 META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
@@ -68,6 +71,7 @@ def trace(model: nn.Module, inputs: Any) -> Graph:
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     with ExitStack() as stack:
+        stack.enter_context(_ONE_AT_A_TIME)  # it patches torch, for the whole process
         named = named_modules(model)
         modules = list({id(module): module for _, module in named}.values())
         recorder = _Recorder(model, named)
@@ -87,9 +91,25 @@ def trace(model: nn.Module, inputs: Any) -> Graph:
 
 def _call_arguments(inputs: Any, adopt: Callable[[Tensor], Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(inputs, Mapping):
-        return (), tree_map_only(Tensor, adopt, dict(inputs))
+        return (), {key: _with_tensors(value, adopt) for key, value in inputs.items()}
     positional = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
-    return tree_map_only(Tensor, adopt, positional), {}
+    return tuple(_with_tensors(value, adopt) for value in positional), {}
+
+
+def _with_tensors(given: Any, replace: Callable[[Tensor], Any]) -> Any:
+    """A copy of any nest of containers and plain objects, with each tensor replaced."""
+
+    def leaf(item: Any) -> Any:
+        if isinstance(item, Tensor):
+            return replace(item)
+        if isinstance(item, (*PLAIN, nn.Module, type)) or not hasattr(item, "__dict__"):
+            return item
+        twin = copy.copy(item)  # a dataclass, a namespace, a mapping of its own kind
+        for name, value in vars(item).items():
+            object.__setattr__(twin, name, _with_tensors(value, replace))
+        return twin
+
+    return tree_map(leaf, given)
 
 
 class _Scope(NamedTuple):
@@ -364,7 +384,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken], is_random: bool
     ) -> list[Value]:
         index = len(self.ops)
-        is_constant = not is_random and all(item.value.is_constant for item in inputs)
+        # Not what is made of nothing, or larger than what it is made of: that grows with the batch.
+        largest = max((item.value.elements for item in inputs), default=0)
+        is_constant = not is_random and bool(inputs) and all(item.value.is_constant for item in inputs)
         outputs = []
         for pair in written:
             for tensor, value in _flat_pairs(*pair):
@@ -372,7 +394,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                     outputs.append(self._write(tensor, value, index, is_constant))
         for tensor in _tensors_in(out):
             if not (outputs and any(tensor is item.stand_in for item in (*inputs, *targets))):
-                outputs.append(self._new_value(tensor, index, inputs, is_constant))
+                fits = is_constant and tensor.numel() <= largest
+                outputs.append(self._new_value(tensor, index, inputs, fits))
         return outputs
 
     def _write(self, tensor: Tensor, value: Value, index: int, is_constant: bool) -> Value:
@@ -440,8 +463,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def graph(self, result: Any) -> Graph:
         """The finished graph of a pass that returned `result`."""
-        tensors = [self._tensors[id(t)][1] for t in tree_leaves(result) if id(t) in self._tensors]
-        outputs = tuple(self._current(value) for value in tensors)
+        returned: list[Tensor] = []
+        _with_tensors(result, returned.append)
+        values = [self._tensors[id(tensor)][1] for tensor in returned if id(tensor) in self._tensors]
+        outputs = tuple(self._current(value) for value in values)
         return Graph(tuple(self.ops), tuple(self.inputs), outputs, self.params, self.storage_elements)
 
     def explain(self, error: Exception, model: nn.Module, arguments: Any) -> str:

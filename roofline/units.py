@@ -1,4 +1,4 @@
-"""Numbers as people read them: SI prefixes are decimal, KiB and MiB are binary and only for sizes."""
+"""Numbers as people read them; SI prefixes are decimal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def time_unit(longest_s: float) -> tuple[float, str]:
     >>> time_unit(0.000629), time_unit(0.05)
     ((1e-06, 'us'), (0.001, 'ms'))
     """
-    if longest_s < 1e-5:
+    if longest_s < 1e-6:
         return 1e-9, "ns"
     return (1e-6, "us") if longest_s < 1e-2 else (1e-3, "ms")
 
@@ -73,17 +73,6 @@ def percent(share: float) -> str:
     if 0.995 <= share < 1:
         return ">99 %"
     return f"{share * 100:.0f} %"
-
-
-def mib(size_bytes: float) -> str:
-    """A memory size.
-
-    >>> mib(1_048_576), mib(802_816)
-    ('1 MiB', '784 KiB')
-    """
-    if size_bytes < 2**20:
-        return f"{significant(size_bytes / 2**10)} KiB"
-    return f"{significant(size_bytes / 2**20)} MiB"
 
 
 def shape(sizes: tuple[int, ...]) -> str:

@@ -145,6 +145,27 @@ def test_layers_of_more_than_2_to_the_63_macs_are_refused_or_counted(rows: int) 
     assert totals["macs"] == 4 * rows * 2**40
 
 
+@pytest.mark.parametrize("group", ["kind", "stage"])
+def test_the_groups_add_up_to_the_totals(group: str) -> None:
+    analysis = roofline.analyze("mnv4_hybrid_m", hw="pixel6_cpu")
+    groups, totals = analysis.by(group), analysis.totals()
+    assert sum(part.layers for part in groups) == len(analysis.layers)
+    assert sum(part.macs for part in groups) == totals["macs"]
+    assert sum(part.mem_bytes for part in groups) == totals["weight_bytes"] + totals["activation_bytes"]
+    assert sum(part.latency_s for part in groups) == pytest.approx(totals["latency_s"])
+    memory_s = sum(part.memory_bound_s for part in groups)
+    assert 1 - memory_s / totals["latency_s"] == pytest.approx(totals["compute_bound_share"])
+    assert [part.latency_s for part in groups] == sorted((part.latency_s for part in groups), reverse=True)
+
+
+def test_an_unknown_order_or_group_is_refused() -> None:
+    analysis = roofline.analyze("mnv4_conv_s", hw="pixel6_cpu")
+    with pytest.raises(RooflineError, match="unknown sort 'size': choose one of time, macs, bytes, order"):
+        analysis.sorted_rows("size")
+    with pytest.raises(RooflineError, match="unknown group 'block': choose one of kind, stage"):
+        analysis.by("block")
+
+
 # --- what it takes: a module ------------------------------------------------------------------------------------------
 
 
@@ -426,11 +447,11 @@ def figures(kind: str) -> dict[str, Any]:
 
 
 def test_a_bound_is_called_a_bound_and_a_prediction_a_prediction(mobile: Analysis) -> None:
-    assert mobile.estimate == mobile.to_dict()["estimate"] == "prediction"
+    assert mobile.latency_kind == mobile.to_dict()["latency_kind"] == "prediction"
     assert mobile.verdict().startswith("Predicted latency 0.772 ms: 95 % of it in memory-bound layers, 5 % in compute")
     assert "below the ridge point of 96.3" in mobile.verdict()
     bound = roofline.analyze("mnv4_conv_s", hw=device(figures=figures("datasheet")))
-    assert bound.estimate == bound.to_dict()["estimate"] == "bound"
+    assert bound.latency_kind == bound.to_dict()["latency_kind"] == "bound"
     assert bound.verdict().startswith("Latency bound: at least ")
     assert "redict" not in bound.verdict()
 

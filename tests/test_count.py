@@ -691,6 +691,11 @@ def test_vector_ops_by_hand(name: str) -> None:
     assert layers.uncounted_ops == ()
 
 
+def test_a_repeated_tensor_is_worked_on_as_often_as_it_is_repeated() -> None:
+    assert vector_ops(function_of(lambda x: x.expand(100, 8).sum(0)), (1, 8)) == 100 * 8
+    assert vector_ops(function_of(lambda x: F.layer_norm(x.expand(100, 8), (8,))), (1, 8)) == NORMS["layer_norm"] * 800
+
+
 def test_sampling_a_volume_reads_eight_neighbours_and_an_image_four() -> None:
     sample = function_of(lambda x, grid: F.grid_sample(x, grid, align_corners=False))
     assert vector_ops(sample, (1, 3, 8, 8), (1, 4, 4, 2)) == 2 * 4 * (3 * 4 * 4)
@@ -738,6 +743,10 @@ READ_AND_WRITTEN: dict[str, tuple[Callable[..., Any], int, int]] = {
     "gathered rows": (lambda x: x.index_select(0, torch.zeros(2, dtype=torch.int32)), 16 + 2, 2 + 16),
     "an item is put in its place": (lambda x: x.index_fill_(0, torch.zeros(1, dtype=torch.int32), 1.0), 1, 1 + 8),
     "a row that is set": (lambda x: x.index_copy_(0, torch.zeros(1, dtype=torch.int32), x[1:2]), 1 + 8, 1 + 8),
+    "a number put into rows": (
+        lambda x: x.index_put_((torch.zeros(2, dtype=torch.int32),), torch.zeros(())), 2 + 1, 3 + 16,
+    ),
+    "a row put into rows": (lambda x: x.index_put_((torch.zeros(2, dtype=torch.int32),), x[3]), 2 + 8, 2 + 16),
     "rows set in a new tensor": (
         lambda x: x.index_copy(0, torch.zeros(1, dtype=torch.int32), x[1:2]), 32 + 1 + 8, 1 + 32,
     ),

@@ -55,6 +55,7 @@ NETWORKS: dict[str, Callable[[], LoadedModel]] = {
         Net(lambda n, x: F.interpolate(n.norm(n.conv(x)), scale_factor=2, mode="bilinear"),
             conv=nn.Conv2d(3, 4, 3), norm=nn.GroupNorm(2, 4)), (1, 3, 8, 8)
     ),
+    "a bilinear layer": lambda: loaded(Net(lambda n, a: n.two(a, a), two=nn.Bilinear(7, 7, 3)), (2, 7)),
     "nothing to multiply": lambda: loaded(nn.ReLU(), (2, 8)),
 }  # fmt: skip
 

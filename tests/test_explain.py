@@ -280,13 +280,16 @@ def test_the_savings_are_true(analysis: Analysis, explanations: list[Written]) -
         assert duration(said[2]) == pytest.approx(macs_s, rel=ROUNDING, abs=1e-12)
 
 
+FUSIONS = {"none": "unfused", "epilogue": "epilogue fusion"}
+
+
 def test_headings_say_layer_width_fusion_and_device(analysis: Analysis, explanations: list[Written]) -> None:
     for written in explanations:
         row = written.row
         assert written.headings == [
             f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}",
             "MACs",
-            f"Bytes ({analysis.layers.dtype}, {analysis.layers.fusion} fusion)",
+            f"Bytes ({analysis.layers.dtype}, {FUSIONS[analysis.layers.fusion]})",
             f"Time on {analysis.hardware.name}",
             "Sources",
         ]

@@ -735,3 +735,46 @@ def test_a_buffer_that_the_input_is_written_into_is_no_constant() -> None:
         return canvas * 2
 
     assert rows(Net(forward), maps())[-1] == "mul"
+
+
+@pytest.mark.parametrize("fusion", ["none", "epilogue"])
+def test_what_a_forward_makes_for_its_batch_is_no_weight(fusion: str) -> None:
+    """The first state of a recurrence, positions, a repeated token: they grow with the batch, weights do not."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.positions = nn.Embedding(6, 8)
+            self.token = nn.Parameter(torch.zeros(1, 1, 8))
+            self.memory = nn.LSTM(8, 8, batch_first=True)
+
+        def forward(self, x: Tensor) -> Any:
+            batch, length, _ = x.shape
+            x = x + self.positions(torch.arange(length).expand(batch, -1)) + torch.zeros(batch, length, 8)
+            return self.memory(torch.cat([self.token.repeat(batch, 1, 1), x], 1))[0]
+
+    one, two = (lower(trace(Tokens(), torch.zeros(n, 6, 8)), fusion=fusion) for n in (1, 2))
+    weights = [int(table.weight_bytes[table.kind != "embedding"].sum()) for table in (one, two)]
+    assert [int((table.kind == "embedding").sum()) for table in (one, two)] == [1, 1], "positions are looked up"
+    assert weights[0] == weights[1]
+
+
+def test_products_of_weights_are_counted_in_every_fusion() -> None:
+    net = Net(lambda net, x: x @ (net.a @ net.b), a=parameter(8, 4), b=parameter(4, 8))
+    macs = [int(lower(trace(net, vectors(2, 8)), fusion=fusion).macs.sum()) for fusion in ("none", "epilogue")]
+    assert macs == [8 * 4 * 8 + 2 * 8 * 8] * 2
+
+
+def test_random_numbers_are_drawn_at_run_time() -> None:
+    noise = Net(lambda net, x: x + torch.rand_like(net.scale) * net.scale, scale=parameter(8))
+    assert rows(noise, vectors(2, 8)) == ["rand_like", "mul", "add"]
+
+
+def test_a_network_without_inputs_is_not_computed_beforehand() -> None:
+    net = Net(lambda net: net.fc(net.queries), fc=nn.Linear(8, 4), queries=parameter(6, 8))
+    assert rows(net) == ["linear"]
+
+
+def test_a_division_that_rounds_does_not_fold() -> None:
+    floor = Net(lambda net, x: torch.div(net.conv(x), 2, rounding_mode="floor"), conv=conv())
+    assert rows(floor, maps()) == ["convolution", "div"]

@@ -99,17 +99,17 @@ def test_a_time_from_fitted_or_measured_ceilings_is_a_prediction_and_else_a_boun
         "peak_macs_per_s.int8": Figure(value=4e12, kind=peak, source="a test"),
         "bandwidth_bytes_per_s": Figure(value=20e9, kind=bandwidth, source="a test"),
     }
-    assert device(figures=figures).estimate_kind("int8") == word
+    assert device(figures=figures).latency_kind("int8") == word
 
 
 def test_only_the_peak_of_the_dtype_in_question_decides() -> None:
     hardware = device(figures={"peak_macs_per_s.fp16": Figure(value=2e12, kind="fitted", source="a test")})
-    assert hardware.estimate_kind("fp16") == "prediction"
-    assert hardware.estimate_kind("int8") == "bound"
+    assert hardware.latency_kind("fp16") == "prediction"
+    assert hardware.latency_kind("int8") == "bound"
 
 
 def test_a_device_built_by_hand_without_sources_gives_bounds() -> None:
-    assert device().estimate_kind("int8") == "bound"
+    assert device().latency_kind("int8") == "bound"
 
 
 def test_a_device_is_a_value() -> None:

@@ -529,7 +529,7 @@ def test_ridge_points_are_those_of_the_mobilenetv4_paper(name: str, macs_per_byt
 @pytest.mark.parametrize("name", ["pixel4_dsp", "pixel6_cpu", "pixel6_tpu", "pixel8_tpu", "galaxy_s23_cpu"])
 def test_figures_fitted_to_published_latencies_say_so(name: str) -> None:
     hardware = load_profile(name)
-    assert hardware.estimate_kind("int8") == "prediction"
+    assert hardware.latency_kind("int8") == "prediction"
     assert all("arXiv:2404.10518" in figure.source for figure in hardware.figures.values())
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import roofline
-from roofline.units import mib, milliseconds, percent, seconds, shape, si, significant, time_unit
+from roofline.units import milliseconds, percent, seconds, shape, si, significant, time_unit
 
 PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -121,13 +121,6 @@ def test_a_share_is_itself_to_a_percent(share: float) -> None:
     text = percent(share)
     if text[0] not in "<>":
         assert float(text.removesuffix(" %")) == pytest.approx(share * 100, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 KiB"), (1024, "1 KiB"), (802_816, "784 KiB"), (2**20, "1 MiB"), (3 * 2**19, "1.5 MiB")]
-)
-def test_memory_sizes_are_binary_and_say_so(size: int, text: str) -> None:
-    assert mib(size) == text
 
 
 def test_shapes() -> None:

@@ -120,8 +120,10 @@ def test_markdown_has_the_totals_and_the_top_layers(mobile: Analysis) -> None:
     assert dict(zip(*summary, strict=True)) == {
         "MACs": si(totals["macs"], digits=4),
         "params": si(mobile.layers.params, digits=4),
-        "weights": si(totals["weight_bytes"], "B"),
-        "activations": si(totals["activation_bytes"], "B"),
+        "weight traffic": si(totals["weight_bytes"], "B"),
+        "activation traffic": si(totals["activation_bytes"], "B"),
+        "alive at once": si(totals["peak_activation_bytes"], "B"),
+        "ridge point": "96.3 MACs/byte",
         "intensity": "42.2 MACs/byte",
         "latency": f"{milliseconds(totals['latency_s'])} ms (prediction)",
     }
@@ -171,7 +173,7 @@ def test_markdown_shows_names_and_does_not_obey_them(hostile: Analysis) -> None:
     assert not re.search(r"(?<!\\)\[", text), "a link"
     assert r"a\|b" in text
     assert r"\*bold\* \_it\_ \`code\`" in text
-    assert re.search(r"^\*\*\\<b\\>\\\|net\\\|\\</b\\>\*\* on ", text)
+    assert re.search(r"^\*\*\\<b\\>\\\|net\\\|\\</b\\>\*\* \(1x3x8x8\) on ", text)
 
 
 def test_markdown_has_no_control_characters(hostile: Analysis) -> None:

@@ -13,22 +13,28 @@ if TYPE_CHECKING:
 def _what_it_is(analysis: Analysis) -> str:
     """What kind of number the latency is, and why."""
     hardware = analysis.hardware
-    if analysis.estimate == "prediction":
+    if analysis.latency_kind == "prediction":
         return "a prediction: a roofline whose figures are fitted to latencies or measured"
-    ceilings = (f"peak_macs_per_s.{analysis.layers.dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s")
-    figures = [hardware.figures[path] for path in ceilings if path in hardware.figures]
-    if any(figure.kind == "estimate" for figure in figures) or not figures:
+    if _is_estimated(analysis):
         return "a bound: a roofline on estimated figures, and as good as these"
     if hardware.layer_overhead_s:
         return "a bound: a roofline on datasheet figures, with an overhead for each layer on top"
     return "a bound: a roofline on the vendor's figures, which no run can beat"
 
 
+def _is_estimated(analysis: Analysis) -> bool:
+    ceilings = (f"peak_macs_per_s.{analysis.layers.dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s")
+    figures = [analysis.hardware.figures[path] for path in ceilings if path in analysis.hardware.figures]
+    return not figures or any(figure.kind == "estimate" for figure in figures)
+
+
 def verdict(analysis: Analysis) -> str:
     """Latency, what sets it, and where the network stands against the ridge point."""
     totals = analysis.totals()
     compute = totals["compute_bound_share"]
-    lead = "Predicted latency" if analysis.estimate == "prediction" else "Latency bound: at least"
+    lead = "Predicted latency" if analysis.latency_kind == "prediction" else "Latency bound: at least"
+    if analysis.latency_kind == "bound" and _is_estimated(analysis):
+        lead = "Latency bound, on estimated figures:"
     split = (
         f"{percent(1 - compute)} of it in memory-bound layers, {percent(compute)} in compute-bound ones"
         if totals["latency_s"]
@@ -40,6 +46,11 @@ def verdict(analysis: Analysis) -> str:
         f"{lead} {seconds(totals['latency_s'])}: {split}. "
         f"It does {significant(intensity)} MACs/byte, {side} the ridge point of {significant(ridge)}."
     )
+
+
+def fusion(analysis: Analysis) -> str:
+    """How the ops were grouped into layers."""
+    return "unfused" if analysis.layers.fusion == "none" else f"{analysis.layers.fusion} fusion"
 
 
 def notes(analysis: Analysis) -> list[str]:
