@@ -37,7 +37,7 @@ def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
 def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put back what the forward pass rebinds in modules and parameters, and adds to their lists, tables and hooks."""
     tensors = [
-        (tensor, tensor.data, tensor.requires_grad, tensor.grad)
+        (tensor, None if tensor.is_meta else tensor.data, tensor.requires_grad, tensor.grad)
         for module in modules
         for table in (module._parameters, module._buffers)
         for tensor in table.values()
@@ -66,7 +66,7 @@ def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
                 held.clear()
                 held.update(before)
         for tensor, data, requires_grad, grad in tensors:
-            if tensor.untyped_storage()._cdata != data.untyped_storage()._cdata:
+            if data is not None and tensor.untyped_storage()._cdata != data.untyped_storage()._cdata:
                 tensor.data = data
             if tensor.requires_grad != requires_grad:
                 tensor.requires_grad_(requires_grad)

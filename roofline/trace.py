@@ -46,6 +46,7 @@ META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
 PLAIN = (bool, int, float, str, type(None))
+PLAIN_TYPES = frozenset(PLAIN)
 NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
 # Ops whose integer arguments have to have values: indices, repeats, the sizes of packed batches.
 SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "tensor_split", "lstm", "gru", "rnn_tanh", "rnn_relu"}
@@ -249,11 +250,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         overload = overload_of(func)
         inputs: list[_Taken] = []
         targets: list[_Taken] = []  # tensors given to be written into (``out=``), which are not read
-        taken = [self._take(arg, inputs) for arg in args]
+        taken = [(arg, arg) if arg.__class__ in PLAIN_TYPES else self._take(arg, inputs) for arg in args]
         taken_kwargs = {
             key: self._take(arg, targets if key in overload.writes else inputs) for key, arg in (kwargs or {}).items()
         }
-        run_args = [run for run, _ in taken]
+        run_args, record_args = zip(*taken, strict=True) if taken else ((), ())
         run_kwargs = {key: run for key, (run, _) in taken_kwargs.items()}
         if overload.takes_device and (not inputs or "device" in run_kwargs):
             run_kwargs["device"] = META
@@ -276,12 +277,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         if data is None and overload.keeps_constants and self._are_constants(inputs):
             data = self._constant(func, run_args, run_kwargs, inputs, out)
 
-        written = [taken[key] if isinstance(key, int) else taken_kwargs.get(key) for key in overload.writes]
-        outputs = self._outputs(
-            out, [pair for pair in written if pair is not None], inputs, targets, overload.is_random
-        )
+        written = [taken[key] if isinstance(key, int) else taken_kwargs[key] for key in overload.writes]
+        outputs = self._outputs(out, written, inputs, targets, overload.is_random)
         scope = self._scopes[-1]
-        record_args = tuple(record for _, record in taken)
         record_kwargs = {key: record for key, (_, record) in taken_kwargs.items()}
         self.ops.append(
             Op(
@@ -323,7 +321,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return arg, str(arg)
 
     def _run(
-        self, func: Any, overload: Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+        self, func: Any, overload: Overload, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken]
     ) -> tuple[Any, Any]:
         """The result on meta tensors, and its data where only constants could decide it."""
         try:
@@ -344,7 +342,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return out, None
 
     def _run_on_constants(
-        self, func: Any, overload: Overload, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]
+        self, func: Any, overload: Overload, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken]
     ) -> tuple[Any, bool] | None:
         """What meta tensors cannot tell, where constants alone decide it: the result, and whether it is constant."""
         if overload.keeps_constants and self._are_constants(inputs):
@@ -354,7 +352,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return func(*_as_given(args, integers), **_as_given(kwargs, integers)), False
         return None
 
-    def _run_on_ones(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken]) -> Any:
+    def _run_on_ones(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken]) -> Any:
         """The shapes of an op that has no kernel for meta tensors; None where it would be much work, or fails."""
         if sum(item.value.elements for item in inputs) > ONES_ELEMENTS:
             return None
@@ -373,7 +371,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 return False
         return True
 
-    def _constant(self, func: Any, args: list[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any) -> Any:
+    def _constant(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any) -> Any:
         """The data of a result that is made of constants alone; None where it is none, or too large."""
         tensors = _tensors_in(out)
         if not tensors or any(t.numel() > CONSTANT_ELEMENTS or t.layout is not torch.strided for t in tensors):
@@ -384,9 +382,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken], is_random: bool
     ) -> list[Value]:
         index = len(self.ops)
-        # Not what is made of nothing, or larger than what it is made of: that grows with the batch.
-        largest = max((item.value.elements for item in inputs), default=0)
-        is_constant = not is_random and bool(inputs) and all(item.value.is_constant for item in inputs)
+        is_constant = not is_random and _are_made_of_constants(inputs)
+        # What is larger than what it is made of is no constant: it grows with the batch.
+        limit = max(item.value.elements for item in inputs) if is_constant else 0
         outputs = []
         for pair in written:
             for tensor, value in _flat_pairs(*pair):
@@ -394,8 +392,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                     outputs.append(self._write(tensor, value, index, is_constant))
         for tensor in _tensors_in(out):
             if not (outputs and any(tensor is item.stand_in for item in (*inputs, *targets))):
-                fits = is_constant and tensor.numel() <= largest
-                outputs.append(self._new_value(tensor, index, inputs, fits))
+                outputs.append(self._new_value(tensor, index, inputs, is_constant and tensor.numel() <= limit))
         return outputs
 
     def _write(self, tensor: Tensor, value: Value, index: int, is_constant: bool) -> Value:
@@ -504,6 +501,13 @@ def _extent(view: Tensor, base: Tensor) -> Extent:
         return "same" if view.storage_offset() == base.storage_offset() else "other"
     is_whole = view.numel() == base.numel() and view.dtype == base.dtype
     return "reshaped" if is_whole and view.is_contiguous() and base.is_contiguous() else "other"
+
+
+def _are_made_of_constants(inputs: list[_Taken]) -> bool:
+    for item in inputs:  # the first is mostly an activation
+        if not item.value.is_constant:
+            return False
+    return bool(inputs)
 
 
 def _as_given(arguments: Any, inputs: list[_Taken]) -> Any:
