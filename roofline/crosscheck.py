@@ -24,7 +24,7 @@ from roofline.trace import trace
 
 # Which of our canonical names, fvcore's handlers and FlopCounterMode's ATen ops count the same work.
 FAMILIES: Mapping[str, frozenset[str]] = {
-    "convolution": frozenset({"convolution", "conv", "_convolution", "cudnn_convolution", "_slow_conv2d_forward"}),
+    "convolution": frozenset({"convolution", "conv", "_convolution", "mkldnn_convolution"}),
     "matrix product": frozenset(
         (
             "linear matmul mm addmm bmm baddbmm addbmm mv dot inner outer ger einsum _scaled_mm _int_mm vdot addmv "

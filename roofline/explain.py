@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.analysis import Analysis
-from roofline.count import RECURRENT_OPS
 from roofline.errors import ModelError, did_you_mean
 from roofline.graph import Op, numel
 from roofline.layers import DTYPE_BYTES, Transfer, main_op
 from roofline.units import seconds, shape, si, significant
+from roofline.vector_ops import RECURRENT_OPS
 
 NAMED = 8  # layers that an error lists
 Section = tuple[str, Sequence[str]]

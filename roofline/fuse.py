@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from roofline.count import ACTIVATIONS, Cost, takes_batch_statistics
+from roofline.count import Cost, takes_batch_statistics
 from roofline.graph import Graph, Op, Value
+from roofline.vector_ops import ACTIVATIONS
 
 CONVOLUTIONS = frozenset({"conv", "depthwise_conv", "grouped_conv", "pointwise_conv"})
 WEIGHTED = CONVOLUTIONS | {"linear"}

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.count import ACTIVATIONS, Cost, cost
+from roofline.count import Cost, cost
 from roofline.errors import RooflineError
 from roofline.fuse import FUSIONS, Group, fuse
 from roofline.graph import FLOATING, Graph, Op, Value
+from roofline.vector_ops import ACTIVATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class LayerTable:
         ops: Its ATen ops in order, joined by ``+``.
         input_shape, output_shape: Of the main op; tuples.
         macs: Multiply-accumulates.
-        vector_ops: Elementwise work in the weights of `roofline.count`.
+        vector_ops: Elementwise work in the weights of `roofline.vector_ops`.
         weight_bytes: Parameters and buffers read.
         input_bytes, output_bytes: Other tensors read and written; their sum is the activation bytes.
         fusion, dtype, fused_activations: The choices made.

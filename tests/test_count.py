@@ -18,20 +18,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from roofline.count import (
-    ACTIVATIONS,
-    ELEMENTWISE,
-    HANDLERS,
-    NORMS,
-    REDUCTIONS,
-    SOFTMAXES,
-    VECTOR_OPS_PER_ELEMENT,
-    canonical_name,
-    conv_macs,
-    is_counted,
-)
+from roofline.count import HANDLERS, canonical_name, conv_macs, is_counted
 from roofline.layers import KINDS, LayerTable, lower
 from roofline.trace import trace
+from roofline.vector_ops import ACTIVATIONS, ELEMENTWISE, NORMS, REDUCTIONS, SOFTMAXES, VECTOR_OPS_PER_ELEMENT
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 Parts = Tensor | nn.Module

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roofline.count import VECTOR_OPS_PER_ELEMENT
+from roofline.vector_ops import VECTOR_OPS_PER_ELEMENT
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(
