@@ -71,7 +71,7 @@ def _totals(analysis: Analysis, width: int) -> list[Text]:
         ("params", si(analysis.layers.params)),
         ("weight traffic", si(totals["weight_bytes"], "B")),
         ("activation traffic", si(totals["activation_bytes"], "B")),
-        ("most activations alive at once", si(totals["peak_activation_bytes"], "B")),
+        ("activations alive at once", si(totals["peak_activation_bytes"], "B")),
         ("peak rate", si(hardware.peak(dtype), "MAC/s")),
         ("bandwidth", si(hardware.bandwidth_bytes_per_s, "B/s")),
     ]
