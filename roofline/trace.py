@@ -25,7 +25,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_map, tree_map_only
 
 from roofline.count import canonical_name
 from roofline.errors import TraceError
@@ -99,16 +99,18 @@ def _call_arguments(inputs: Any, adopt: Callable[[Tensor], Tensor]) -> tuple[tup
 
 def _with_tensors(given: Any, replace: Callable[[Tensor], Any]) -> Any:
     """A copy of any nest of containers and plain objects, with each tensor replaced."""
+    twins: dict[int, Any] = {}  # by identity: objects may be shared, or hold themselves
 
     def leaf(item: Any) -> Any:
         if isinstance(item, Tensor):
             return replace(item)
         if isinstance(item, (*PLAIN, nn.Module, type)) or not hasattr(item, "__dict__"):
             return item
-        twin = copy.copy(item)  # a dataclass, a namespace, a mapping of its own kind
-        for name, value in vars(item).items():
-            object.__setattr__(twin, name, _with_tensors(value, replace))
-        return twin
+        if id(item) not in twins:
+            twin = twins[id(item)] = copy.copy(item)  # a dataclass, a namespace, a mapping of its own kind
+            for name, value in vars(item).items():
+                object.__setattr__(twin, name, tree_map(leaf, value))
+        return twins[id(item)]
 
     return tree_map(leaf, given)
 
@@ -560,7 +562,8 @@ def _flat_pairs(run: Any, record: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _shapes_in(arguments: Any) -> str:
-    tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+    tensors: list[Tensor] = []
+    _with_tensors(arguments, tensors.append)
     return ", ".join("x".join(map(str, t.shape)) or "scalar" for t in tensors) or "no tensors"
 
 

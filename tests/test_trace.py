@@ -1274,6 +1274,24 @@ def test_tensors_inside_objects_are_inputs_and_outputs(wrap: Callable[[Tensor], 
     assert given.image is X, "the object given is left alone"
 
 
+def test_objects_may_hold_themselves() -> None:
+    def forward(self: Any, batch: Any) -> Any:
+        batch.features = self.linear(batch.image)
+        return batch
+
+    given = types.SimpleNamespace(image=X)
+    given.this = [given]
+    graph = trace(Apply(forward, linear=nn.Linear(8, 4)), (given,))
+    assert [value.shape for value in graph.inputs] == [(2, 8)]
+    assert (2, 4) in [value.shape for value in graph.outputs]
+
+
+def test_a_failure_gives_the_shapes_inside_objects() -> None:
+    model = Apply(lambda self, batch: self.linear(batch.image), linear=nn.Linear(5, 4))
+    with pytest.raises(TraceError, match=r"fails on input 2x8: layer 'linear'"):
+        trace(model, (Batch(X),))
+
+
 def test_threads_take_turns() -> None:
     def slow(self: Any, x: Tensor) -> Any:
         time.sleep(0.01)
