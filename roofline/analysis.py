@@ -262,8 +262,8 @@ def analyze(
 
     Args:
         model: A reference (``"mobilenetv4_conv_m"``, ``"net.py:make_net"``) or a module.
-        inputs: Example inputs of a module, as `roofline.trace` takes them: a tensor, a tuple of positional arguments,
-            a mapping of keyword arguments. They carry their own batch. Not for a reference.
+        inputs: Example inputs of a module, as `roofline.trace.trace` takes them: a tensor, a tuple of positional
+            arguments, a mapping of keyword arguments. They carry their own batch. Not for a reference.
         hw: Name of a bundled profile, path of a YAML file, or a `Hardware`.
         batch: Images a pass, for a reference; 1 when not given.
         input_size: (C, H, W) for a reference; its published size when not given.

@@ -69,7 +69,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
 MODEL = click.argument("model", metavar="MODEL", shell_complete=_complete_model)
 ANALYSIS_OPTIONS = (
     click.option("--hw", metavar="PROFILE", shell_complete=_complete_hardware,
-                 help="Profile name (see 'roofline hw') or path of a YAML file."),
+                 help="Required: a profile's name (see 'roofline hw') or YAML file."),
     click.option("--batch", type=click.IntRange(min=1), help="Images a pass; 1 if not given."),
     click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given."),
     click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
@@ -165,7 +165,7 @@ def cli() -> None:
               help="Which layers come first in it.")  # fmt: skip
 @click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
               help="What the table sums time over.")  # fmt: skip
-@click.option("--cross-check", is_flag=True, help="Count again with fvcore and torch's FlopCounterMode; say why.")
+@click.option("--cross-check", is_flag=True, help="Count with fvcore and FlopCounterMode too, say why; needs no --hw.")
 def analyze(
     request: Request,
     format: str | None,

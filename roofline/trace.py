@@ -40,11 +40,10 @@ from roofline.surroundings import (
     without_mha_fast_path,
 )
 
-_ONE_AT_A_TIME = threading.RLock()
-SEQUENCES = (list, tuple)
 META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
+SEQUENCES = (list, tuple)
 PLAIN = (bool, int, float, str, type(None))
 PLAIN_TYPES = frozenset(PLAIN)
 NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
@@ -54,6 +53,7 @@ NEEDS_DATA = re.compile(  # in what torch raises where a number is read off a me
     r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated"
     r"|Tensor\.__format__|got \dD meta"
 )
+_ONE_AT_A_TIME = threading.RLock()
 
 
 def trace(model: nn.Module, inputs: Any) -> Graph:
