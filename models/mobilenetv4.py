@@ -5,67 +5,45 @@ Qin et al., "MobileNetV4: Universal Models for the Mobile Ecosystem", ECCV 2024,
 Nearly everything is one block, the Universal Inverted Bottleneck (UIB): expand with a 1x1 convolution, project back
 with another, and put a depthwise convolution before the expansion, in the middle, at both places or at neither:
 
-    start  mid     is then called
-    -      3 or 5  Inverted Bottleneck (IB), as in MobileNetV2
-    3 or 5 -       ConvNeXt-like: spatial mixing before the expansion, where it is cheap
-    3 or 5 3 or 5  ExtraDW: a larger receptive field at little cost, as depthwise layers wait for memory anyway
-    -      -       FFN: two 1x1 convolutions, the friendliest to accelerators
+    start   mid     is then called
+    -       3 or 5  Inverted Bottleneck (IB), as in MobileNetV2
+    3 or 5  -       ConvNeXt-like: mixes space where channels are few
+    3 or 5  3 or 5  ExtraDW: sees further, at little cost in arithmetic
+    -       -       FFN: two 1x1 convolutions, which accelerators like
 
 A stride sits on the middle depthwise convolution if there is one. The two hybrids also have Mobile MQA, attention whose
 heads share one key and one value, so that there is more arithmetic to each byte read.
 
-The numbers in the tables below are those of the released networks: tensorflow/models
-official/vision/modeling/backbones/mobilenet.py and official/vision/modeling/layers/nn_blocks.py; timm's mobilenetv4_*
-agree. For Hybrid-M they differ from Table 13 of the paper (11.17 M parameters instead of 11.07 M); the release is what
-can be downloaded and timed, so it is what is here. Padding is symmetric, as in timm: TensorFlow's "same" gives the same
-shapes, shifted by a pixel where the stride is 2. Width multipliers and dropout are left out.
+The numbers are those of the released networks: tensorflow/models official/vision/modeling/backbones/mobilenet.py and
+official/vision/modeling/layers/nn_blocks.py; timm's mobilenetv4_* agree. For Hybrid-M they differ from Table 13 of the
+paper (11.17 M parameters instead of 11.07 M); the release is what can be downloaded and timed, so it is what is here.
+Padding is symmetric, as in timm: TensorFlow's "same" gives the same shapes, shifted by a pixel where the stride is 2. A
+width multiplier rounds channels to multiples of 8; below 1 it spares the stem, and always the 1280 features before the
+classifier. There is no dropout.
+
+The ablations of the paper are forms of these networks. Table 1 compares networks searched with fewer kinds of block and
+prints none of them: here `uib` turns every UIB of a network into the named one. Table 2 adds three attention blocks to
+the last resolution of a network like Conv-L without printing where: here they alternate with the last three blocks, as
+in Hybrid-L. Table 3 takes the downsampling of keys and values out of Hybrid-M: `kv_stride`. With `attention="mhsa"`
+every head has keys and values of its own.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-# The values of the paper's own code, not PyTorch's defaults. TensorFlow's momentum is the share kept (there 0.99),
-# PyTorch's the share replaced.
-BatchNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
+from roofline.models import blocks
+from roofline.models.activations import Activation
+from roofline.models.blocks import TensorFlowNorm, check_counts, check_positive, init_weights, make_divisible
 
-
-class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, and an activation if `act` is given.
-
-    (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride))
-    """
-
-    def __init__(
-        self,
-        in_chans: int,
-        out_chans: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        act: type[nn.Module] | None = None,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_chans, out_chans, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm = BatchNorm(out_chans)
-        self.act: nn.Module = act() if act else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve, normalise, activate."""
-        y: Tensor = self.act(self.norm(self.conv(x)))
-        return y
-
-
-def depthwise(chans: int, kernel: int, *, stride: int = 1, act: type[nn.Module] | None = None) -> ConvNorm:
-    """Return a convolution of each channel on its own, with batch norm and an activation if `act` is given."""
-    return ConvNorm(chans, chans, kernel, stride=stride, groups=chans, act=act)
+ConvNorm = partial(blocks.ConvNorm, norm=TensorFlowNorm)
+depthwise = partial(blocks.depthwise, norm=TensorFlowNorm)
 
 
 class LayerScale(nn.Module):
@@ -96,20 +74,23 @@ class FusedIB(nn.Module):
 
     For the first layers, where the resolution is high and channels are few: the expanded tensor is written once and
     already downsampled, where an expansion and a depthwise convolution would first write it at full resolution.
-    (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride)). No residual: all of them have a stride.
+    (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride)), plus the input where the shapes agree
+    (in the five networks they never do).
     """
 
     def __init__(
-        self, in_chans: int, out_chans: int, kernel: int, *, expand: int, stride: int, act: type[nn.Module]
+        self, in_chans: int, out_chans: int, kernel: int, *, expand: int, stride: int, act: Activation
     ) -> None:
         super().__init__()
-        self.expand = ConvNorm(in_chans, in_chans * expand, kernel, stride=stride, act=act)
-        self.project = ConvNorm(in_chans * expand, out_chans, 1)
+        width = make_divisible(in_chans * expand)
+        self.expand = ConvNorm(in_chans, width, kernel, stride=stride, act=act)
+        self.project = ConvNorm(width, out_chans, 1)
+        self.residual = stride == 1 and in_chans == out_chans
 
     def forward(self, x: Tensor) -> Tensor:
         """Expand and downsample, then project."""
         y: Tensor = self.project(self.expand(x))
-        return y
+        return x + y if self.residual else y
 
 
 class UniversalInvertedBottleneck(nn.Module):
@@ -122,7 +103,7 @@ class UniversalInvertedBottleneck(nn.Module):
         out_chans: Channels of the output.
         start: Kernel of the depthwise convolution before the expansion; 0 for none. It has no activation.
         mid: Kernel of the depthwise convolution between expansion and projection; 0 for none.
-        expand: The expanded width is `in_chans * expand` (a multiple of 8 in all five networks, so never rounded).
+        expand: The expanded width is `in_chans * expand`, rounded to a multiple of 8.
         stride: On `mid_dw` if there is one, so that `start_dw` and `expand` run at the resolution of the input;
             else on `start_dw`.
         act: Activation after `expand` and `mid_dw`.
@@ -138,13 +119,13 @@ class UniversalInvertedBottleneck(nn.Module):
         mid: int,
         expand: int,
         stride: int = 1,
-        act: type[nn.Module] = nn.ReLU,
+        act: Activation = "relu",
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
         if stride > 1 and not start and not mid:
             raise ValueError("a stride needs a depthwise convolution: give 'start' or 'mid' a kernel")
-        width = in_chans * expand
+        width = make_divisible(in_chans * expand)
         self.start_dw: nn.Module = depthwise(in_chans, start, stride=1 if mid else stride) if start else nn.Identity()
         self.expand = ConvNorm(in_chans, width, 1, act=act)
         self.mid_dw: nn.Module = depthwise(width, mid, stride=stride, act=act) if mid else nn.Identity()
@@ -159,8 +140,8 @@ class UniversalInvertedBottleneck(nn.Module):
         return x + y if self.residual else y
 
 
-class MultiQueryAttention(nn.Module):
-    """softmax(q k^T / sqrt(D)) v, for any number of queries and one set of M keys and values of D dimensions.
+class Attention(nn.Module):
+    """softmax(q k^T / sqrt(D)) v, for any number of queries and M keys and values of D dimensions, N times.
 
     It has no weights: it is a module so that its two matrix products have a name of their own.
     """
@@ -170,9 +151,9 @@ class MultiQueryAttention(nn.Module):
         self.scale = key_dim**-0.5
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Query (B, D, Q), key (B, D, M) and value (B, D, M) -> (B, D, Q)."""
+        """Query (N, D, Q), key (N, D, M) and value (N, D, M) -> (N, D, Q)."""
         key = key * self.scale  # the smallest of the three tensors that could be scaled
-        scores = torch.bmm(query.transpose(1, 2), key)  # (B, Q, M)
+        scores = torch.bmm(query.transpose(1, 2), key)  # (N, Q, M)
         return torch.bmm(value, scores.softmax(dim=-1).transpose(1, 2))
 
 
@@ -188,20 +169,38 @@ class MobileMQA(nn.Module):
 
     With `kv_stride` 2, keys and values have each a depthwise convolution that halves their resolution, rounding up.
     (B, chans, H, W) -> the same shape. No biases, no positional encoding.
+
+    Args:
+        chans: Channels of the input and the output.
+        heads: Heads of the query.
+        key_dim: Dimensions of a head's queries, keys and values.
+        kv_heads: Heads of keys and values; a divisor of `heads`. 1 is multi-query attention, `heads` is multi-head
+            self-attention (MHSA).
+        kv_stride: Of the depthwise convolutions before `key` and `value`; there are none at 1.
+        layer_scale: Initial factor of each channel before the residual add, or None for no layer scale.
     """
 
     def __init__(
-        self, chans: int, *, heads: int, key_dim: int, kv_stride: int = 1, layer_scale: float | None = None
+        self,
+        chans: int,
+        *,
+        heads: int,
+        key_dim: int,
+        kv_heads: int = 1,
+        kv_stride: int = 1,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
-        self.heads, self.key_dim = heads, key_dim
-        self.norm = BatchNorm(chans)
+        if heads % kv_heads:
+            raise ValueError(f"{kv_heads} heads of keys and values do not divide {heads} heads")
+        self.heads, self.key_dim, self.kv_heads = heads, key_dim, kv_heads
+        self.norm = TensorFlowNorm(chans)
         self.query = nn.Conv2d(chans, heads * key_dim, 1, bias=False)
         self.key_dw: nn.Module = depthwise(chans, 3, stride=kv_stride) if kv_stride > 1 else nn.Identity()
-        self.key = nn.Conv2d(chans, key_dim, 1, bias=False)
+        self.key = nn.Conv2d(chans, kv_heads * key_dim, 1, bias=False)
         self.value_dw: nn.Module = depthwise(chans, 3, stride=kv_stride) if kv_stride > 1 else nn.Identity()
-        self.value = nn.Conv2d(chans, key_dim, 1, bias=False)
-        self.attention = MultiQueryAttention(key_dim)
+        self.value = nn.Conv2d(chans, kv_heads * key_dim, 1, bias=False)
+        self.attention = Attention(key_dim)
         self.project = nn.Conv2d(heads * key_dim, chans, 1, bias=False)
         self.layer_scale = layer_scale_or_none(chans, layer_scale)
 
@@ -209,10 +208,11 @@ class MobileMQA(nn.Module):
         """Let every position look at every (downsampled) position."""
         batch, _, height, width = x.shape
         y: Tensor = self.norm(x)
-        query = self.query(y).reshape(batch, self.key_dim, self.heads * height * width)
-        key = self.key(self.key_dw(y)).flatten(2)
-        value = self.value(self.value_dw(y)).flatten(2)
-        y = self.attention(query, key, value).reshape(batch, self.key_dim * self.heads, height, width)
+        sets = batch * self.kv_heads  # of keys and values
+        query = self.query(y).reshape(sets, self.key_dim, self.heads // self.kv_heads * height * width)
+        key = self.key(self.key_dw(y)).reshape(sets, self.key_dim, -1)
+        value = self.value(self.value_dw(y)).reshape(sets, self.key_dim, -1)
+        y = self.attention(query, key, value).reshape(batch, self.heads * self.key_dim, height, width)
         y = self.layer_scale(self.project(y))
         return x + y
 
@@ -258,6 +258,7 @@ class MQA(NamedTuple):
     key_dim: int
     kv_stride: int = 1
     times: int = 1
+    kv_heads: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,9 +273,12 @@ class Variant:
     """
 
     stem: int
-    stages: tuple[tuple[Conv | Fused | UIB | MQA, ...], ...]
-    act: type[nn.Module] = nn.ReLU
+    stages: tuple[tuple[Row, ...], ...]
+    act: Activation = "relu"
     layer_scale: float | None = None
+
+
+Row = Conv | Fused | UIB | MQA
 
 
 # fmt: off
@@ -369,7 +373,7 @@ HYBRID_MEDIUM = Variant(stem=32, layer_scale=1e-5, stages=(
      UIB(256,    5,  0, 4)),
 ))
 
-HYBRID_LARGE = Variant(stem=24, layer_scale=1e-5, act=nn.GELU, stages=(
+HYBRID_LARGE = Variant(stem=24, layer_scale=1e-5, act="gelu", stages=(
     (Fused(48, 3, expand=4, stride=2),),
     #     out start mid expand
     (UIB( 96,    3,  5, 4, stride=2),
@@ -402,6 +406,11 @@ HYBRID_LARGE = Variant(stem=24, layer_scale=1e-5, act=nn.GELU, stages=(
      MQA(512, heads=8, key_dim=64),
      UIB(512,    5,  0, 4)),
 ))
+# for Table 2 of the paper: attention of Hybrid-L's heads and dimensions alternates with the last three blocks
+CONV_LARGE_ATTENTION = replace(CONV_LARGE, stages=(
+    *CONV_LARGE.stages[:-1],
+    (*CONV_LARGE.stages[-1][:-1], *(MQA(512, heads=8, key_dim=64), UIB(512, 5, 0, 4)) * 3),
+))
 # fmt: on
 
 
@@ -414,43 +423,60 @@ class MobileNetV4(nn.Module):
         variant: The table of blocks.
         num_classes: Outputs of the classifier.
         in_chans: Channels of the image.
-        act: Activation in place of the variant's own, e.g. ``nn.Hardswish``.
+        width_mult: Factor of all channels but the 1280 before the classifier and, below 1, those of the stem.
+        act: Activation in place of the variant's own, e.g. ``"hardswish"``.
+        uib: Turn every UIB into this one of `UIB_FORMS`; its kernels stay, 3 where it had none.
+        attention: ``"mqa"`` (one set of keys and values for all heads) or ``"mhsa"`` (one for each).
+        kv_stride: Of all attention blocks, in place of the variant's own.
+
+    Raises:
+        ValueError: An argument that makes no sense.
     """
 
     def __init__(
-        self, variant: Variant, *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
+        self,
+        variant: Variant,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        width_mult: float = 1.0,
+        act: Activation | None = None,
+        uib: str | None = None,
+        attention: str = "mqa",
+        kv_stride: int | None = None,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_chans=in_chans, kv_stride=1 if kv_stride is None else kv_stride)
+        check_positive(width_mult=width_mult)
+        if uib is not None and uib not in UIB_FORMS:
+            raise ValueError(f"uib is one of {', '.join(UIB_FORMS)} (got {uib!r})")
+        if attention not in ("mqa", "mhsa"):
+            raise ValueError(f"attention is mqa or mhsa (got {attention!r})")
         act = act or variant.act
-        self.stem = ConvNorm(in_chans, variant.stem, 3, stride=2, act=act)
-        chans = variant.stem
+        chans = variant.stem if width_mult < 1 else make_divisible(variant.stem * width_mult)
+        self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act)
         stages = []
         for rows in variant.stages:
-            blocks: list[nn.Module] = []
+            stage: list[nn.Module] = []
             for row in rows:
+                row = row._replace(out=make_divisible(row.out * width_mult))
+                if isinstance(row, UIB) and uib is not None:
+                    row = UIB_FORMS[uib](row)
+                if isinstance(row, MQA):
+                    kv_heads = row.heads if attention == "mhsa" else 1
+                    row = row._replace(kv_heads=kv_heads, kv_stride=kv_stride or row.kv_stride)
                 for _ in range(row.times):
-                    blocks.append(make_block(row, chans, act, variant.layer_scale))
+                    stage.append(make_block(row, chans, act, variant.layer_scale))
                     chans = row.out
-            stages.append(nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
-        self.conv_head = ConvNorm(chans, 960, 1, act=act)
+        head = make_divisible(960 * width_mult)
+        self.conv_head = ConvNorm(chans, head, 1, act=act)
         self.pool = nn.AdaptiveAvgPool2d(1)
         # after the pool: at 1x1 the widest layer costs its weights and next to no arithmetic
-        self.pre_logits = ConvNorm(960, 1280, 1, act=act)
+        self.pre_logits = ConvNorm(head, 1280, 1, act=act)
         self.classifier = nn.Linear(1280, num_classes)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw convolutions from N(0, 2 / fan_out), the classifier from N(0, 0.01^2); norms and layer scales are set.
-
-        The fan-out of a grouped convolution is counted within its group, which torch.nn.init does not do.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-                nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) -> logits (B, num_classes)."""
@@ -460,9 +486,7 @@ class MobileNetV4(nn.Module):
         return logits
 
 
-def make_block(
-    row: Conv | Fused | UIB | MQA, in_chans: int, act: type[nn.Module], layer_scale: float | None
-) -> nn.Module:
+def make_block(row: Row, in_chans: int, act: Activation, layer_scale: float | None) -> nn.Module:
     """Build one block of a row of the table, for an input of `in_chans` channels."""
     match row:
         case Conv(out, kernel, stride):
@@ -473,40 +497,47 @@ def make_block(
             return UniversalInvertedBottleneck(
                 in_chans, out, start=start, mid=mid, expand=expand, stride=stride, act=act, layer_scale=layer_scale
             )
-        case MQA(_, heads, key_dim, kv_stride):
-            return MobileMQA(in_chans, heads=heads, key_dim=key_dim, kv_stride=kv_stride, layer_scale=layer_scale)
+        case MQA(_, heads, key_dim, kv_stride, _, kv_heads):
+            return MobileMQA(
+                in_chans,
+                heads=heads,
+                key_dim=key_dim,
+                kv_heads=kv_heads,
+                kv_stride=kv_stride,
+                layer_scale=layer_scale,
+            )
 
 
-def mobilenetv4_conv_small(
-    *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
-) -> MobileNetV4:
-    """MNv4-Conv-S (Table 11), trained at 224 x 224: 3.77 M parameters, 0.186 GMACs."""
-    return MobileNetV4(CONV_SMALL, num_classes=num_classes, in_chans=in_chans, act=act)
+# fmt: off
+UIB_FORMS: Mapping[str, Callable[[UIB], Row]] = {
+    "ib":       lambda row: row._replace(start=0, mid=row.mid or row.start or 3),
+    "convnext": lambda row: row._replace(start=row.start or row.mid or 3, mid=0),
+    "extradw":  lambda row: row._replace(start=row.start or row.mid or 3, mid=row.mid or row.start or 3),
+    "ffn":      lambda row: row if row.stride > 1 else row._replace(start=0, mid=0),  # it cannot have a stride
+    "fused_ib": lambda row: Fused(row.out, row.mid or row.start or 3, row.expand, row.stride, row.times),
+}
 
-
-def mobilenetv4_conv_medium(
-    *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
-) -> MobileNetV4:
-    """MNv4-Conv-M (Table 12), trained at 256 x 256: 9.72 M parameters, 1.080 GMACs."""
-    return MobileNetV4(CONV_MEDIUM, num_classes=num_classes, in_chans=in_chans, act=act)
-
-
-def mobilenetv4_conv_large(
-    *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
-) -> MobileNetV4:
-    """MNv4-Conv-L (Table 14), trained at 384 x 384: 32.59 M parameters, 6.376 GMACs."""
-    return MobileNetV4(CONV_LARGE, num_classes=num_classes, in_chans=in_chans, act=act)
-
-
-def mobilenetv4_hybrid_medium(
-    *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
-) -> MobileNetV4:
-    """MNv4-Hybrid-M as released (not Table 13), trained at 256 x 256: 11.07 M parameters, 1.271 GMACs."""
-    return MobileNetV4(HYBRID_MEDIUM, num_classes=num_classes, in_chans=in_chans, act=act)
-
-
-def mobilenetv4_hybrid_large(
-    *, num_classes: int = 1000, in_chans: int = 3, act: type[nn.Module] | None = None
-) -> MobileNetV4:
-    """MNv4-Hybrid-L (Table 15), trained at 384 x 384, with GELU: 37.76 M parameters, 7.712 GMACs."""
-    return MobileNetV4(HYBRID_LARGE, num_classes=num_classes, in_chans=in_chans, act=act)
+VARIANTS: Mapping[str, Callable[..., nn.Module]] = {
+    "mobilenetv4_conv_small":             partial(MobileNetV4, CONV_SMALL),      # Table 11 of the paper
+    "mobilenetv4_conv_medium":            partial(MobileNetV4, CONV_MEDIUM),     # Table 12
+    "mobilenetv4_conv_large":             partial(MobileNetV4, CONV_LARGE),      # Table 14
+    "mobilenetv4_hybrid_medium":          partial(MobileNetV4, HYBRID_MEDIUM),   # as released, not Table 13
+    "mobilenetv4_hybrid_large":           partial(MobileNetV4, HYBRID_LARGE),    # Table 15
+    # forms for Table 1
+    "mobilenetv4_conv_large:ib":          partial(MobileNetV4, CONV_LARGE, uib="ib"),
+    "mobilenetv4_conv_large:convnext":    partial(MobileNetV4, CONV_LARGE, uib="convnext"),
+    "mobilenetv4_conv_large:extradw":     partial(MobileNetV4, CONV_LARGE, uib="extradw"),
+    "mobilenetv4_conv_large:ffn":         partial(MobileNetV4, CONV_LARGE, uib="ffn"),
+    "mobilenetv4_conv_large:fused_ib":    partial(MobileNetV4, CONV_LARGE, uib="fused_ib"),
+    # Table 2
+    "mobilenetv4_conv_large:mqa3":        partial(MobileNetV4, CONV_LARGE_ATTENTION),
+    "mobilenetv4_conv_large:mhsa3":       partial(MobileNetV4, CONV_LARGE_ATTENTION, attention="mhsa"),
+    # Table 3, and the same questions of MHSA and of the larger hybrid
+    "mobilenetv4_hybrid_medium:kv1":      partial(MobileNetV4, HYBRID_MEDIUM, kv_stride=1),
+    "mobilenetv4_hybrid_medium:mhsa":     partial(MobileNetV4, HYBRID_MEDIUM, attention="mhsa"),
+    "mobilenetv4_hybrid_medium:mhsa_kv1": partial(MobileNetV4, HYBRID_MEDIUM, attention="mhsa", kv_stride=1),
+    "mobilenetv4_hybrid_large:kv1":       partial(MobileNetV4, HYBRID_LARGE, kv_stride=1),
+    "mobilenetv4_hybrid_large:mhsa":      partial(MobileNetV4, HYBRID_LARGE, attention="mhsa"),
+    "mobilenetv4_hybrid_large:mhsa_kv1":  partial(MobileNetV4, HYBRID_LARGE, attention="mhsa", kv_stride=1),
+}
+# fmt: on

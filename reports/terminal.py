@@ -13,17 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from roofline import words
+from roofline.models import family
 from roofline.units import percent, printable, shape, si, significant, time_unit
 
 if TYPE_CHECKING:
-    from roofline.analysis import Analysis
+    from roofline.analysis import Analysis, GroupTotals
     from roofline.crosscheck import CrossCheck
     from roofline.hardware import Hardware
-    from roofline.models import Entry
+    from roofline.models import Entry, Published
 
 STYLES = {"compute": "dark_orange", "memory": "cyan"}
 BAR_CELLS = 8
-LEFT_COLUMNS = {"kind", "bound", "class", "dtype", "figures", "also called"}
+LEFT_COLUMNS = {"kind", "bound", "class", "dtype", "figures", "also called", "published by"}
 
 
 def render_analysis(
@@ -92,7 +93,7 @@ def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) 
     groups = analysis.by(group)
     longest_s = max((total.latency_s for total in groups), default=0.0) or 1.0
     lines = []
-    for total in groups:
+    for total in _first_and_rest(groups):
         compute_s = total.latency_s - total.memory_bound_s
         lines.append(
             (
@@ -108,6 +109,27 @@ def _where_time_goes(analysis: Analysis, group: str, width: int, unicode: bool) 
         )
     header = (group.capitalize(), "layers", "MACs", "bytes", unit[1], "share", "mem-bound")
     return _table(header, lines, bar=True, width=width)
+
+
+MAX_GROUPS = 12  # more would push the layers off the screen
+
+
+def _first_and_rest(groups: Sequence[GroupTotals]) -> Sequence[GroupTotals]:
+    """The groups, or the first of them and the sum of the others."""
+    from roofline.analysis import GroupTotals
+
+    if len(groups) <= MAX_GROUPS:
+        return groups
+    shown, others = groups[: MAX_GROUPS - 1], groups[MAX_GROUPS - 1 :]
+    rest = GroupTotals(
+        name=f"{len(others)} others",
+        layers=sum(total.layers for total in others),
+        macs=sum(total.macs for total in others),
+        mem_bytes=sum(total.mem_bytes for total in others),
+        latency_s=sum(total.latency_s for total in others),
+        memory_bound_s=sum(total.memory_bound_s for total in others),
+    )
+    return [*shown, rest]
 
 
 def _top_layers(analysis: Analysis, top: int, sort: str, width: int, unicode: bool) -> Table:
@@ -167,17 +189,88 @@ def _table(
 
 
 def render_models(entries: Sequence[Entry]) -> RenderableType:
-    """The zoo: exact counts at the published input size, and the published accuracy."""
+    """The zoo by family: exact counts at the published input size, and the published accuracy."""
     header = ("Model", "params", "MACs", "input", "top-1", "also called")
     rows = [
         (
-            entry.name, si(entry.params, digits=4), si(entry.macs, digits=4), shape(entry.input_size),
-            f"{entry.top1:.1f}" if entry.top1 is not None else "", min(entry.aliases, key=len, default=""),
+            _listed(entry), si(entry.params, digits=4), si(entry.macs, digits=4), shape(entry.input_size),
+            f"{entry.top1:.1f}" if entry.top1 is not None else "",
+            min((alias for alias in entry.aliases if len(alias) <= ALIAS_CELLS), key=len, default=""),
         )
         for entry in entries
     ]  # fmt: skip
-    note = "Counts are exact and decimal; top-1 is ImageNet-1k as published. Also: FILE.py:CALLABLE, MODULE:CALLABLE."
-    return Group(_table(header, rows), Text(), Text(note, style="dim"))
+    table = _table(header, rows)
+    families = [entry.family for entry in entries]
+    for i, row in enumerate(table.rows[:-1]):
+        row.end_section = families[i] != families[i + 1]
+    note = (
+        "Counts are exact and decimal; top-1 is ImageNet-1k as published. :train is a form of the network above it, "
+        "in full mobileone_s0:train. 'roofline models NAME' tells the paper, the rule and the arguments. "
+        "Also: FILE.py:CALLABLE, MODULE:CALLABLE."
+    )
+    return Group(table, Text(), Text(note, style="dim"))
+
+
+ALIAS_CELLS = 14
+
+
+def _listed(entry: Entry) -> str:
+    _, colon, form = entry.name.partition(":")
+    return f":{form}" if colon else entry.name
+
+
+def render_model(entry: Entry) -> RenderableType:
+    """One model of the zoo: our counts, what others print, the arguments it takes, its paper and its rule."""
+    of = family(entry.family)
+    title = entry.name if not entry.aliases else f"{entry.name}, also called {', '.join(entry.aliases)}"
+    attention = f", {entry.attention_macs:,} of them in attention's matrix products" if entry.attention_macs else ""
+    parts: list[RenderableType] = [
+        Text(title, style="bold"),
+        Text(f"{entry.params:,} params, {entry.macs:,} MACs at {shape(entry.input_size)}{attention}"),
+        Text(f"--arg: {', '.join(f'{name}={_literal(value)}' for name, value in entry.arguments().items())}"),
+        Text(),
+    ]
+    if entry.published:
+        header = ("px", "params", "MACs", "top-1", "our MACs", "published by")
+        rows = [
+            (
+                str(figures.input_px), figures.published_params or "", figures.published_macs or "",
+                "" if figures.top1 is None else f"{figures.top1:g}", si(figures.macs, digits=4), _source(figures),
+            )
+            for figures in entry.published
+        ]  # fmt: skip
+        table = _table(header, rows)
+        source = table.columns[-1]
+        source.no_wrap, source.min_width = False, None
+        parts += [table, Text()]
+    else:
+        parts += [Text("No published figures."), Text()]
+    parts += [Text(of.summary, style="bold"), Text(of.paper), Text(), *_paragraphs(of.rule)]
+    return Group(*parts)
+
+
+def _source(figures: Published) -> str:
+    """Where figures stand, and how to read them where they are not simply ours, rounded."""
+    said = [figures.source]
+    if figures.confidence != "verified-in-source":
+        said.append(figures.confidence)
+    if figures.convention != "decimal":
+        said.append(figures.convention)
+    return "; ".join([*said, figures.note] if figures.note else said)
+
+
+def _literal(value: object) -> str:
+    """A default as one would type it after ``--arg``."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def _paragraphs(text: str) -> list[RenderableType]:
+    """Prose as wide as the terminal; what is indented stays as it is."""
+    shown: list[RenderableType] = []
+    for paragraph in text.split("\n\n"):
+        indented = any(line.startswith(" ") for line in paragraph.splitlines())
+        shown += [Text(paragraph if indented else " ".join(paragraph.split())), Text()]
+    return shown[:-1]
 
 
 def render_hardware(devices: Sequence[Hardware]) -> RenderableType:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from operator import itemgetter
@@ -62,7 +62,7 @@ class Analysis:
         prediction: The times, with the layer table and the hardware they come from.
         graph: What was traced.
         defaults: What was chosen for the user, as short phrases.
-        entry: The model's row in the zoo's catalogue, if it is from there.
+        entry: The model's row in the zoo's catalogue, if it is from there and was built without arguments.
     """
 
     reference: str
@@ -257,6 +257,7 @@ def analyze(
     input_size: Sequence[int] | None = None,
     dtype: str | None = None,
     fusion: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
 ) -> Analysis:
     """Predict the latency of a model on a device, layer by layer.
 
@@ -269,6 +270,7 @@ def analyze(
         input_size: (C, H, W) for a reference; its published size when not given.
         dtype: fp32, fp16, bf16 or int8; the profile's default when not given.
         fusion: ``"none"`` or ``"epilogue"``; the profile's default when not given.
+        arguments: For the constructor a reference names: ``{"width_mult": 1.7}``.
 
     Raises:
         RooflineError: Anything wrong with the model, the inputs or the profile, in one line.
@@ -279,6 +281,7 @@ def analyze(
     """
     from torch import nn
 
+    from roofline import models
     from roofline.loading import load
     from roofline.trace import trace
 
@@ -292,7 +295,12 @@ def analyze(
     if isinstance(model, str):
         if inputs is not None:
             raise ModelError("a model reference brings its own inputs; give `input_size` and `batch`, not `inputs`")
-        loaded = load(model, batch=1 if batch is None else batch, input_size=tuple(input_size) if input_size else None)
+        loaded = load(
+            model,
+            batch=1 if batch is None else batch,
+            input_size=tuple(input_size) if input_size else None,
+            arguments=arguments,
+        )
         module, inputs, name, entry = loaded.module, loaded.inputs, loaded.name, loaded.entry
         if not input_size:
             defaults.append(f"input {'x'.join(map(str, loaded.inputs[0].shape[1:]))} ({loaded.input_source})")
@@ -305,6 +313,8 @@ def analyze(
             raise ModelError(
                 "the inputs of a module carry their own batch and size; `batch` and `input_size` do not apply"
             )
+        if arguments:
+            raise ModelError("a module is built already; `arguments` are for a reference")
         module, name, entry = model, type(model).__name__, None
     else:
         kind = "a class" if isinstance(model, type) else f"a {type(model).__name__}"  # type: ignore[unreachable]
@@ -316,7 +326,7 @@ def analyze(
     try:
         graph = trace(module, inputs)
     except TraceError as error:
-        if not isinstance(model, str) or entry is not None:
+        if not isinstance(model, str) or models.knows(model):
             raise
         hint = "(other inputs than one image: roofline.analyze(module, inputs, hw=...) from Python)"
         raise TraceError(f"{error} {hint}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import io
 import json
@@ -11,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +45,22 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
         return (3, int(sizes[0]), int(sizes[0])) if len(sizes) == 1 else tuple(int(size) for size in sizes)
 
 
+class Argument(click.ParamType):  # type: ignore[type-arg]
+    """``NAME=VALUE``; the value is a Python literal, else a text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """The name, and the value."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.isidentifier():
+            self.fail(f"{value!r} is not NAME=VALUE, as in width_mult=0.5", param, ctx)
+        try:
+            return name, ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return name, text
+
+
 def _complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from roofline.models import names
 
@@ -72,6 +89,8 @@ ANALYSIS_OPTIONS = (
                  help="Required: a profile's name (see 'roofline hw') or YAML file."),
     click.option("--batch", type=click.IntRange(min=1), help="Images a pass; 1 if not given."),
     click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given."),
+    click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
+                 help="Argument for MODEL's constructor, as in width_mult=0.5; may be given again."),
     click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
                  help="Width of the tensors; the profile's if not given."),
     click.option("--fusion", type=click.Choice(["none", "epilogue"]),
@@ -87,6 +106,7 @@ class Request:
     hw: str | None
     batch: int | None
     input_size: tuple[int, ...] | None
+    arguments: tuple[tuple[str, Any], ...]
     dtype: str | None
     fusion: str | None
 
@@ -104,6 +124,7 @@ class Request:
                 input_size=self.input_size,
                 dtype=self.dtype,
                 fusion=self.fusion,
+                arguments=dict(self.arguments),
             )
 
     def cross_check(self) -> CrossCheck:
@@ -115,18 +136,20 @@ class Request:
         if self.hw is not None:
             load_profile(self.hw)  # it is not used, but what is wrong with it is said
         with redirect_stdout(sys.stderr):
-            return cross_check(load(self.model, batch=self.batch or 1, input_size=self.input_size))
+            loaded = load(self.model, batch=self.batch or 1, input_size=self.input_size, arguments=dict(self.arguments))
+            return cross_check(loaded)
 
     def options(self) -> list[str]:
         """The options as they were given."""
-        given = {
-            "--hw": self.hw,
-            "--batch": self.batch,
-            "--input-size": self.input_size and "x".join(map(str, self.input_size)),
-            "--dtype": self.dtype,
-            "--fusion": self.fusion,
-        }
-        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        given = [
+            ("--hw", self.hw),
+            ("--batch", self.batch),
+            ("--input-size", self.input_size and "x".join(map(str, self.input_size))),
+            *(("--arg", f"{name}={value}") for name, value in self.arguments),
+            ("--dtype", self.dtype),
+            ("--fusion", self.fusion),
+        ]
+        return [word for name, value in given if value is not None for word in (name, str(value))]
 
 
 def _analysis_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -225,20 +248,27 @@ def explain(request: Request, layer: str) -> None:
 
 
 @cli.command()
+@click.argument("pattern", required=False, metavar="[NAME]", shell_complete=_complete_model)
 @click.option("--format", "format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def models(format: str) -> None:
-    """List the model zoo.
+def models(pattern: str | None, format: str) -> None:
+    """List the model zoo, or describe the model NAME.
 
-    Exact parameters and MACs, the published input size and accuracy.
+    Exact parameters and MACs, the published input size and accuracy. NAME may be a pattern, 'rexnet*'. For one
+    model: what was published of it, its paper, the rule that generates it and the arguments it takes.
     """
-    from roofline.models import entries
+    from roofline.models import entries, is_pattern, match
 
+    found = entries() if pattern is None else match(pattern)
     if format == "json":
-        _emit(json.dumps([asdict(entry) for entry in entries()], indent=2) + "\n", None)
-    else:
+        _emit(json.dumps([entry.to_dict() for entry in found], indent=2) + "\n", None)
+    elif pattern is None or is_pattern(pattern):
         from roofline.reports.terminal import render_models
 
-        _show(lambda _: render_models(entries()), None)
+        _show(lambda _: render_models(found), None)
+    else:
+        from roofline.reports.terminal import render_model
+
+        _show(lambda _: render_model(found[0]), None)
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """From a model reference to a module and its example inputs; weights are neither made nor read.
 
     mobilenetv4_conv_m            the zoo (`roofline.models`)
+    mobileone_s0:train            a form of one of its networks
     path/to/net.py:make_net       a callable in your own file that returns a module, or a module class
     package.module:make_net       the same in an importable module
 
@@ -15,9 +16,10 @@ import importlib.util
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,7 +45,7 @@ class LoadedModel:
         module: The module, on the meta device where it could be built there.
         inputs: Positional example inputs, on the meta device.
         input_source: Why the inputs have the size they have.
-        entry: Its row in the zoo's catalogue, if it is from there.
+        entry: Its row in the zoo's catalogue, if it is from there and was built without arguments.
     """
 
     reference: str
@@ -54,31 +56,42 @@ class LoadedModel:
     entry: models.Entry | None = None
 
 
-def load(reference: str, *, batch: int = 1, input_size: tuple[int, ...] | None = None) -> LoadedModel:
+def load(
+    reference: str,
+    *,
+    batch: int = 1,
+    input_size: tuple[int, ...] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> LoadedModel:
     """Resolve a model reference and build the model for analysis.
 
     Args:
         reference: See the module's head.
         batch: Images a pass, at least 1.
         input_size: Channels, height, width; the published size, or 3x224x224, when not given.
+        arguments: For the constructor or callable, by name: ``{"width_mult": 1.7}``.
 
     Raises:
-        ModelError: The reference does not resolve, its code fails, or `batch` or `input_size` make no sense.
+        ModelError: The reference does not resolve, its code fails, it does not take the arguments, or `batch` or
+            `input_size` make no sense.
     """
     if not isinstance(batch, int) or not all(isinstance(length, int) for length in input_size or ()):
         raise ModelError(f"batch and input_size are whole numbers (got {batch!r}, {input_size!r})")
     if batch < 1:
         raise ModelError(f"batch must be at least 1 (got {batch})")
+    arguments = dict(arguments or {})
     entry = None
     if reference.endswith(".py"):
         raise ModelError(f"{reference} is a file; name a callable in it that returns a module: {reference}:make_net")
-    if ":" in reference:
-        module, name = _load_users(reference), reference
+    if ":" in reference and not models.knows(reference):
+        module, name = _load_users(reference, arguments), reference
         default, source = DEFAULT_INPUT_SIZE, "the default, as the reference names none"
     else:
         entry = models.find(reference)
-        module, name = build_on_meta(entry.build), entry.name
+        module, name = build_on_meta(partial(entry.build, **arguments)), entry.name
         default, source = entry.input_size, "the published size"
+    if arguments:
+        name = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
     if input_size is not None:
         source = "given"
     size = input_size or default
@@ -89,8 +102,19 @@ def load(reference: str, *, batch: int = 1, input_size: tuple[int, ...] | None =
         raise ModelError(
             f"an input of {given[:60]} (batch, then size) is beyond any machine; 2^44 elements are allowed"
         )
-    inputs = (torch.empty((batch, *size), dtype=_floating_dtype(module), device="meta"),)
-    return LoadedModel(reference=reference, name=name, module=module, inputs=inputs, input_source=source, entry=entry)
+    if entry is not None and min(size[1:]) < models.MIN_PX:
+        given = "x".join(map(str, size))
+        raise ModelError(
+            f"{entry.name} halves its input five times: height and width must be at least {models.MIN_PX} (got {given})"
+        )
+    return LoadedModel(
+        reference=reference,
+        name=name,
+        module=module,
+        inputs=(torch.empty((batch, *size), dtype=_floating_dtype(module), device="meta"),),
+        input_source=source,
+        entry=None if arguments else entry,
+    )
 
 
 def build_on_meta(factory: Callable[[], nn.Module]) -> nn.Module:
@@ -115,15 +139,17 @@ def _floating_dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _load_users(reference: str) -> nn.Module:
+def _load_users(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
     place, _, name = reference.rpartition(":")
     is_file = place.endswith(".py")
     folder = Path(place).resolve().parent if is_file else Path.cwd()
     with _importing_from(folder):
         found = _attribute(_import_file(Path(place)) if is_file else _import_module(place, reference), name, reference)
         if isinstance(found, nn.Module):
+            if arguments:
+                raise ModelError(f"{reference} is a module already; only a callable takes arguments")
             return found
-        return _build(found, reference)
+        return _build(partial(found, **arguments), reference)
 
 
 @contextmanager

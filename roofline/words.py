@@ -8,6 +8,7 @@ from roofline.units import percent, printable, seconds, shape, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
+    from roofline.models import Entry
 
 
 def _what_it_is(analysis: Analysis) -> str:
@@ -59,15 +60,24 @@ def notes(analysis: Analysis) -> list[str]:
     if analysis.defaults:
         lines.append(f"Taken as defaults: {', '.join(analysis.defaults)}.")
     lines.append(uncounted(analysis))
-    entry = analysis.entry
-    if entry is not None and entry.published_params and entry.published_macs:
-        image = shape(entry.input_size)
-        of = "" if analysis.input_shapes == ((1, *entry.input_size),) else f" for one {image} image"
-        lines.append(
-            f"Published: {entry.published_params} params, {entry.published_macs} MACs{of} ({entry.source}); "
-            f"{entry.convention}."
-        )
+    if analysis.entry is not None:
+        lines += _published(analysis, analysis.entry)
     return lines
+
+
+def _published(analysis: Analysis, entry: Entry) -> list[str]:
+    """The figures printed for the size of the input, else for the network's own; at most one line."""
+    sizes = {figures.input_px: (1, 3, figures.input_px, figures.input_px) for figures in entry.published}
+    complete = [figures for figures in entry.published if figures.published_params and figures.published_macs]
+    at_size = [figures for figures in complete if analysis.input_shapes == (sizes[figures.input_px],)]
+    figures = next(iter(at_size or complete), None)
+    if figures is None:
+        return []
+    of = "" if at_size else f" for one {shape((3, figures.input_px, figures.input_px))} image"
+    why = "; ".join(text for text in (figures.convention, figures.note) if text)
+    return [
+        f"Published: {figures.published_params} params, {figures.published_macs} MACs{of} ({figures.source}); {why}."
+    ]
 
 
 def uncounted(analysis: Analysis) -> str:

@@ -487,9 +487,72 @@ def test_explain_takes_the_options_of_analyze(command: Command) -> None:
 def test_models(command: Command) -> None:
     listed = json.loads(well(command("models", "--format", "json")))
     assert [entry["name"] for entry in listed] == list(names())
-    assert {"params", "macs", "input_size", "aliases", "top1", "source", "convention"} <= set(listed[0])
+    assert {"params", "macs", "input_size", "aliases", "top1", "published", "paper"} <= set(listed[0])
+    assert {"published_params", "published_macs", "top1", "source", "convention", "note"} <= set(
+        listed[0]["published"][0]
+    )
     text = well(command("models"))
-    assert all(name in text for name in names())
+    assert all(name.partition(":")[0] in text for name in names())
+
+
+def test_models_of_a_pattern(command: Command) -> None:
+    listed = json.loads(well(command("models", "ReXNet-1?0", "--format", "json")))
+    assert [entry["name"] for entry in listed] == ["rexnet_100", "rexnet_130", "rexnet_150"]
+    text = well(command("models", "mobilenetv2*"))
+    assert "mobilenetv2_140" in text
+    assert "mobilenetv1_100" not in text
+
+
+def test_a_model_is_described(command: Command) -> None:
+    text = " ".join(well(command("models", "regnetx_200mf")).split())
+    assert text.startswith("regnetx_002, also called regnetx_200mf")
+    assert "2,684,792 params, 199,039,872 MACs at 3x224x224" in text
+    assert "group_width=8" in text  # an argument, and what this variant has for it
+    assert "Designing Network Design Spaces" in text
+    assert "arXiv:2003.13678" in text
+    assert "pycls model_complexity.json" in text  # who published the figures
+
+
+def test_models_that_are_not_there(command: Command) -> None:
+    assert "no model matches 'vgg*'; 'roofline models' lists all" in one_line(command("models", "vgg*"))
+    assert "unknown model 'rexnt'. Did you mean 'rexnet'" in one_line(command("models", "rexnt"))
+
+
+# --- arguments of the model -------------------------------------------------------------------------------------------
+
+
+def test_arguments_reach_the_constructor(command: Command) -> None:
+    run = command("analyze", "rexnet", "--arg", "width_mult=1.7", "--hw", "pixel6_tpu", "--format", "json")
+    model = json.loads(well(run))["model"]
+    assert model["name"] == "rexnet_100(width_mult=1.7)"
+    assert model["params"] > 4_796_873
+    text = well(command("analyze", "mobileone_s0:train", "--hw", "pixel6_tpu", "--arg", "act=silu"))
+    assert "mobileone_s0:train(act='silu')" in text
+    assert "silu" in text
+    assert "Published" not in text  # the figures are of another network
+    assert "--arg act=silu" in text  # of the next command
+
+
+def test_arguments_of_a_users_callable(command: Command, tmp_path: Path) -> None:
+    Path("wide.py").write_text("from torch import nn\ndef make(width=8):\n    return nn.Conv2d(3, width, 3)\n")
+    run = command("analyze", "wide.py:make", "--arg", "width=16", "--hw", "pixel6_tpu", "--format", "json")
+    assert json.loads(well(run))["model"]["params"] == 16 * (27 + 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rexnet", "--arg", "width_mult=0"], "rexnet_100: width_mult must be a number above 0 (got 0)"),
+        (["rexnet", "--arg", "width"], "'width' is not NAME=VALUE, as in width_mult=0.5"),
+        (["rexnet", "--arg", "1x=2"], "'1x=2' is not NAME=VALUE"),
+        (["rexnet", "--arg", "depth=2"], "rexnet_100 takes no argument 'depth'. Did you mean 'depth_mult'?"),
+        (["mobilenetv1", "--input-size", "16"], "height and width must be at least 32 (got 3x16x16)"),
+        (["mobileone_s0:trian"], "mobileone_s0 has no form 'trian'. Did you mean 'train'?"),
+        (["anynetx", "--arg", "group_widths=[7,7,7,7]"], "group width 7"),
+    ],
+)
+def test_bad_arguments(command: Command, arguments: list[str], message: str) -> None:
+    assert message in one_line(command("analyze", *arguments, "--hw", "pixel6_tpu"))
 
 
 def test_hw(command: Command) -> None:

@@ -79,6 +79,25 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
     assert "Did you mean 'mobilenetv4_conv_s" in refusal("mobilenetv4_conv_smal")
 
 
+def test_a_form_of_a_network_is_no_module_of_the_user() -> None:
+    assert load("MobileOne-S0:train").name == "mobileone_s0:train"
+
+
+def test_arguments_are_named_and_make_it_another_network() -> None:
+    loaded = load("rexnet", arguments={"width_mult": 1.7, "num_classes": 10})
+    assert loaded.name == "rexnet_100(width_mult=1.7, num_classes=10)"
+    assert loaded.entry is None
+    assert loaded.module.eval()(loaded.inputs[0]).shape == (1, 10)
+
+
+@pytest.mark.parametrize("size", [(3, 31, 64), (3, 224, 16)])
+def test_an_input_too_small_for_the_strides_is_refused(size: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ModelError, match="mobilenetv1_100 halves its input five times: height and width must be at least"
+    ):
+        load("mobilenetv1", input_size=size)
+
+
 @pytest.mark.parametrize("batch", [0, -1])
 def test_a_batch_has_an_image_at_least(batch: int) -> None:
     with pytest.raises(ModelError, match=f"batch must be at least 1 .*{batch}"):

@@ -1,37 +1,86 @@
+"""The catalogue: names, what they find, and that every figure in the two tables is that of the network."""
+
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import FrozenInstanceError
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from roofline import models
 from roofline.errors import ModelError
-from roofline.models import Entry
+from roofline.layers import lower
+from roofline.loading import build_on_meta, load
+from roofline.models import Entry, Published
+from roofline.models.activations import DynamicShiftMax
+from roofline.trace import trace
 
 ROOT = Path(__file__).parents[2]
+CROSSCHECK = Path(__file__).with_name("crosscheck.csv")
+FAMILIES = (
+    "mobilenetv1", "mobilenetv2", "mobilenetv3", "mobilenetv4", "rexnet", "mobileone", "regnet", "micronet",
+    "activation_probe",
+)  # fmt: skip
+FIGURES = [(entry, figures) for entry in models.entries() for figures in entry.published]
+
+
+@cache
+def meta_model(name: str) -> nn.Module:
+    return build_on_meta(models.find(name).build).eval()
+
+
+@cache
+def counted(name: str, px: int) -> tuple[int, int, int]:
+    """Parameters, MACs, and the MACs in products of activations, as PyTorch's own counter has them."""
+    model = meta_model(name)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        assert model(torch.empty(1, 3, px, px, device="meta")).shape == (1, 1000)
+    attention = counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0) // 2
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, attention
 
 
 def test_names_are_those_of_the_entries() -> None:
     assert models.names() == tuple(entry.name for entry in models.entries())
-    assert {
-        "mobilenetv4_conv_small",
-        "mobilenetv4_conv_medium",
-        "mobilenetv4_conv_large",
-        "mobilenetv4_hybrid_medium",
-        "mobilenetv4_hybrid_large",
-    } <= set(models.names())
+    assert tuple(dict.fromkeys(entry.family for entry in models.entries())) == FAMILIES
+
+
+def test_the_variants_that_papers_argue_about_are_there() -> None:
+    wanted = {
+        *(f"mobilenetv1_{w}" for w in ("025", "050", "075", "100", "150")),
+        *(f"mobilenetv2_{w}" for w in ("035", "050", "075", "100", "130", "140", "150", "200")),
+        *(f"mobilenetv3_large_{w}" for w in ("050", "075", "100", "150")),
+        *(f"mobilenetv3_small_{w}" for w in ("075", "100")),
+        *(f"mobilenetv3_{size}_minimal_100" for size in ("large", "small")),
+        *(f"mobilenetv4_conv_{size}" for size in ("small", "medium", "large")),
+        *(f"mobilenetv4_hybrid_{size}{form}" for size in ("medium", "large") for form in ("", ":mhsa", ":kv1")),
+        *(f"mobilenetv4_conv_large:{form}" for form in ("ib", "convnext", "extradw", "ffn", "fused_ib")),
+        *(f"mobilenetv4_conv_large:{form}" for form in ("mqa3", "mhsa3")),
+        *(f"rexnet_{w}" for w in ("090", "100", "130", "150", "200", "220", "300")),
+        *(f"rexnet_lite_{w}" for w in ("090", "100", "130", "150", "200")),
+        "rexnet_plain_100",
+        *(f"mobileone_s{i}{form}" for i in range(5) for form in ("", ":train")),
+        *(f"regnet{x}_{g:03}" for x in "xy" for g in (2, 4, 6, 8, 16, 32, 40, 64, 80, 120, 160, 320)),
+        "anynetx",
+        *(f"micronet_m{i}" for i in range(4)),
+        "activation_probe",
+    }
+    assert wanted <= set(models.names())
 
 
 def test_no_name_or_alias_stands_twice() -> None:
     counts = Counter(key for entry in models.entries() for key in (entry.name, *entry.aliases))
     assert [key for key, count in counts.items() if count > 1] == []
-    assert all(re.fullmatch(r"[a-z0-9_.]+", key) for key in counts)
+    assert all(re.fullmatch(r"[a-z0-9_.]+(:[a-z0-9_]+)?", key) for key in counts)
 
 
 @pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
@@ -39,6 +88,7 @@ def test_every_spelling_is_found(entry: Entry) -> None:
     for key in (entry.name, *entry.aliases):
         assert models.find(key) is entry
         assert models.find(key.upper().replace("_", "-")) is entry
+        assert models.knows(key)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +99,15 @@ def test_every_spelling_is_found(entry: Entry) -> None:
         ("MNv4-Conv-L", "mobilenetv4_conv_large"),
         ("mnv4_hybrid_medium", "mobilenetv4_hybrid_medium"),
         (" MobileNetV4-Hybrid-L ", "mobilenetv4_hybrid_large"),
+        ("mobilenetv4_hybrid_l:mhsa", "mobilenetv4_hybrid_large:mhsa"),
+        ("MobileNetV1-1.5x", "mobilenetv1_150"),
+        ("mobilenet_v2", "mobilenetv2_100"),
+        ("mobilenetv3_large", "mobilenetv3_large_100"),
+        ("rexnet", "rexnet_100"),
+        ("ReXNet-lite", "rexnet_lite_100"),
+        ("RegNetX-200MF", "regnetx_002"),
+        ("regnet_y_1_6gf", "regnety_016"),
+        ("RegNetY-32GF", "regnety_320"),
     ],
 )
 def test_aliases(alias: str, name: str) -> None:
@@ -69,23 +128,131 @@ def test_unknown_name_close_to_nothing() -> None:
         models.find("xyz")
 
 
+def test_unknown_form() -> None:
+    with pytest.raises(ModelError, match=r"^mobileone_s0 has no form 'trian'\. Did you mean 'train'\? It has train\.$"):
+        models.find("mobileone_s0:trian")
+    with pytest.raises(ModelError, match=r"^rexnet_100 has no form 'train'\. It has none\.$"):
+        models.find("rexnet:train")
+
+
+class TestPatterns:
+    def test_they_match_names_and_aliases_in_the_order_of_the_catalogue(self) -> None:
+        assert [e.name for e in models.match("mobilenetv*_100")] == [
+            "mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_small_minimal_100", "mobilenetv3_small_100",
+            "mobilenetv3_large_minimal_100", "mobilenetv3_large_100",
+        ]  # fmt: skip
+        assert [e.name for e in models.match("MNv4-hybrid-?")] == [
+            "mobilenetv4_hybrid_medium", "mobilenetv4_hybrid_large",
+        ]  # fmt: skip
+        assert [e.name for e in models.match("mobileone_s[0-1]")] == ["mobileone_s0", "mobileone_s1"]
+
+    def test_a_name_matches_itself_alone(self) -> None:
+        assert models.match("rexnet") == (models.find("rexnet_100"),)
+
+    def test_forms_need_a_colon(self) -> None:
+        assert not any(":" in entry.name for entry in models.match("*"))
+        assert {entry.name for entry in models.match("mobileone*:*")} == {f"mobileone_s{i}:train" for i in range(5)}
+
+    def test_nothing_matches(self) -> None:
+        with pytest.raises(ModelError, match=r"^no model matches 'vgg\*'; 'roofline models' lists all$"):
+            models.match("vgg*")
+
+
 @pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
-def test_entry_agrees_with_the_network(entry: Entry) -> None:
-    with torch.device("meta"):
-        model = entry.build()
-        assert model.eval()(torch.empty(1, *entry.input_size)).shape == (1, 1000)
-    assert sum(p.numel() for p in model.parameters()) == entry.params
+def test_the_counts_are_those_of_the_network(entry: Entry) -> None:
+    assert (entry.params, entry.macs, entry.attention_macs) == counted(entry.name, entry.input_size[1])
+
+
+@pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
+def test_the_layer_table_has_the_counts(entry: Entry) -> None:
+    loaded = load(entry.name)
+    layers = lower(trace(loaded.module, loaded.inputs))
+    assert (layers.params, layers.macs.sum()) == (entry.params, entry.macs)
+    assert layers.uncounted_ops == ()
+
+
+@pytest.mark.parametrize(("entry", "figures"), FIGURES, ids=lambda x: getattr(x, "name", None) or str(x.input_px))
+def test_published_rows_have_the_counts(entry: Entry, figures: Published) -> None:
+    assert (figures.params, figures.macs) == counted(entry.name, figures.input_px)[:2]
+
+
+@pytest.mark.parametrize(
+    "row", list(csv.DictReader(CROSSCHECK.read_text().splitlines())), ids=lambda r: f"{r['model']}-{r['input_px']}"
+)
+def test_the_counts_are_those_of_other_peoples_code(row: dict[str, str]) -> None:
+    # params and MACs in millions, counted with fvcore (attention's matrix products added)
+    params, macs, _ = counted(row["model"], int(row["input_px"]))
+    assert f"{params / 1e6:.6f}".rstrip("0").rstrip(".") == row["params_m"], row["source"]
+    assert f"{macs / 1e6:.4f}".rstrip("0").rstrip(".") == row["macs_m"], row["source"]
+
+
+@pytest.mark.parametrize(("entry", "figures"), FIGURES, ids=lambda x: getattr(x, "name", None) or str(x.input_px))
+def test_what_is_printed_is_ours_or_the_row_says_why_not(entry: Entry, figures: Published) -> None:
+    assert prints_ours(entry, figures) == (not figures.note)
+
+
+def prints_ours(entry: Entry, figures: Published) -> bool:
+    """Whether the printed figures are ours, rounded as printed, in the convention of the row."""
+    model, convention = meta_model(entry.name), figures.convention
+    params, macs = [figures.params], [figures.macs]
+    norms = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+    if "batch norm is left out" in convention:
+        params = [figures.params - norms]
+    if "left out or folded" in convention:
+        params += [figures.params - norms // 2]
+    if "one more for each bias" in convention:
+        # all biases here are of 1x1 maps: the classifier's and those of squeeze-and-excitation
+        layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        macs = [figures.macs + sum(layer.bias.numel() for layer in layers if layer.bias is not None)]
+    if "Dynamic Shift-Max" in convention:
+        macs = [figures.macs + shift_max_multiplies(model, figures.input_px)]
+    pairs = [(figures.published_params, params), (figures.published_macs, macs)]
+    return all(text is None or text in [printed(count, text, convention) for count in counts] for text, counts in pairs)
+
+
+def shift_max_multiplies(model: nn.Module, px: int) -> int:
+    """Multiplies of an input by a coefficient: two a branch and element."""
+    multiplies = 0
+
+    def add(module: nn.Module, args: tuple[torch.Tensor], out: torch.Tensor) -> None:
+        nonlocal multiplies
+        assert isinstance(module, DynamicShiftMax)
+        multiplies += 2 * len(module.init_a) * out.numel()
+
+    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, DynamicShiftMax)]
+    with torch.no_grad():
+        model(torch.empty(1, 3, px, px, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    return multiplies
+
+
+def printed(count: int, like: str, convention: str) -> str:
+    """The count, in the unit and with as many digits as `like`, by the convention of its row."""
+    unit = {"M": 2**20, "G": 2**30}[like[-1]] if convention.startswith("binary") else {"M": 10**6, "G": 10**9}[like[-1]]
+    last_digit = Decimal(1).scaleb(-len(like[:-1].partition(".")[2]))
+    rounding = ROUND_FLOOR if "cut, not rounded" in convention else ROUND_HALF_EVEN
+    return f"{(Decimal(count) / unit).quantize(last_digit, rounding)}{like[-1]}"
 
 
 @pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
 def test_entry_is_complete(entry: Entry) -> None:
     assert 0 <= entry.attention_macs < entry.macs
     assert entry.top1 is None or 0 < entry.top1 < 100
-    for printed in (entry.published_params, entry.published_macs):
-        assert printed is None or re.fullmatch(r"[0-9.]+[MG]", printed)
-    assert entry.source
-    assert entry.convention
-    assert re.search(r"\(arXiv:\d{4}\.\d{4,5}\)$", entry.paper)
+    for figures in entry.published:
+        for text in (figures.published_params, figures.published_macs):
+            assert text is None or re.fullmatch(r"[0-9.]+[MG]", text)
+        assert figures.source
+        assert figures.convention.startswith(("decimal", "binary"))
+        assert figures.confidence in ("verified-in-source", "from-secondary", "from-memory")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_head_of_a_family_tells_its_paper_and_its_rule(name: str) -> None:
+    family = models.family(name)
+    assert re.search(r'"[^"]+".*arXiv:\d{4}\.\d{4,5}', family.paper)
+    assert family.summary.endswith(".")
+    assert len(family.rule) > 200
 
 
 @pytest.mark.parametrize(
@@ -100,16 +267,52 @@ def test_entry_is_complete(entry: Entry) -> None:
 )
 def test_published_figures_of_mobilenetv4(name: str, px: int, params: str, macs: str, top1: float) -> None:
     entry = models.find(name)
-    assert entry.source == "arXiv:2404.10518v2 Table 6"
+    figures = entry.reference
+    assert figures is not None
+    assert figures.source == "arXiv:2404.10518v2 Table 6"
     assert entry.input_size == (3, px, px)
-    assert (entry.published_params, entry.published_macs, entry.top1) == (params, macs, top1)
-    assert entry.convention.startswith("decimal" if name == "mobilenetv4_conv_small" else "binary")
+    assert (figures.published_params, figures.published_macs, figures.top1, entry.top1) == (params, macs, top1, top1)
+    assert figures.convention.startswith("decimal" if name == "mobilenetv4_conv_small" else "binary")
 
 
-def test_build_passes_its_arguments_on() -> None:
-    with torch.device("meta"):
-        model = models.find("mnv4-conv-s").build(num_classes=3, in_chans=1)
-        assert model(torch.empty(2, 1, 64, 64)).shape == (2, 3)
+class TestBuild:
+    def test_passes_its_arguments_on(self) -> None:
+        with torch.device("meta"):
+            model = models.find("mnv4-conv-s").build(num_classes=3, in_chans=1)
+            assert model(torch.empty(2, 1, 64, 64)).shape == (2, 3)
+
+    def test_arguments_are_those_of_the_variant(self) -> None:
+        assert models.find("rexnet_130").arguments()["width_mult"] == 1.3
+        assert {"num_classes", "in_chans", "act"} <= set(models.find("regnetx_002").arguments())
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "message"),
+        [
+            (
+                "rexnet",
+                {"widht_mult": 1},
+                r"rexnet_100 takes no argument 'widht_mult'\. Did you mean 'width_mult'",
+            ),
+            ("rexnet", {"width_mult": 0}, r"rexnet_100: width_mult must be a number above 0 \(got 0\)$"),
+            (
+                "mobilenetv2",
+                {"width_mult": -1.5},
+                r"mobilenetv2_100: width_mult must be a number above 0 \(got -1\.5\)$",
+            ),
+            ("mobilenetv3_large", {"width_mult": "x"}, r"mobilenetv3_large_100: width_mult must be .* \(got 'x'\)$"),
+            ("mobileone_s0", {"num_classes": 0}, r"mobileone_s0: num_classes must be a whole number of at least 1"),
+            ("mobilenetv1", {"act": "rellu"}, r"mobilenetv1_100: act 'rellu' is unknown; there are relu, relu6, "),
+            ("mnv4_conv_l", {"uib": "dw"}, r"mobilenetv4_conv_large: uib is one of ib, convnext, extradw, ffn, fused"),
+        ],
+    )
+    def test_bad_arguments_are_one_line(self, name: str, arguments: dict[str, object], message: str) -> None:
+        with pytest.raises(ModelError, match=f"^{message}") as error:
+            models.find(name).build(**arguments)
+        assert "\n" not in str(error.value)
+
+    def test_a_group_width_that_does_not_divide(self) -> None:
+        with pytest.raises(ModelError, match=r"^anynetx: .*group width 7.*"):
+            models.find("anynetx").build(group_widths=[7, 7, 7, 7])
 
 
 def test_entries_are_read_once_and_frozen() -> None:
@@ -119,6 +322,6 @@ def test_entries_are_read_once_and_frozen() -> None:
 
 
 def test_the_catalogue_needs_neither_torch_nor_pandas() -> None:
-    code = "import sys; from roofline.models import find; find('mnv4-conv-m'); print(*sys.modules)"
+    code = "import sys; from roofline.models import find; find('mnv4-conv-m').to_dict(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "pandas"} & set(run.stdout.split())
