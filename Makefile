@@ -21,8 +21,8 @@ help:   ## print this list
 demo: $(VENV)/.installed            ## install roofline, and analyse MobileNetV4-Conv-M on the Pixel 6 EdgeTPU
 	$(BIN)/roofline analyze mobilenetv4_conv_m --hw pixel6_tpu.yaml
 
-test: check                         ## check, then run every test
-	$(BIN)/python -m pytest
+test: check                         ## check, then run every test; those of the reports want chromium
+	$(BIN)/python -m pytest -rs -n auto --dist loadscope
 
 check: $(VENV)/.installed-test      ## format, lint and types
 	$(BIN)/ruff format --check

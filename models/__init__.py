@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Family", "Published", "entries", "family", "find", "is_pattern", "knows", "match", "names"]
 
-MIN_PX = 32  # every network of the zoo halves its input five times
+REDUCTION = 32  # every variant of the zoo halves its input five times; what arguments make of it may do otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +132,9 @@ class Entry:
                 )
         try:
             return build(**kwargs)
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"{self.name}: {error}") from error
+        except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]  # torch adds a trace of its own
+            raise ModelError(f"{self.name}: {lines[0][:300]}") from error
 
     def arguments(self) -> dict[str, Any]:
         """The arguments `build` takes, and what this variant has for each. Imports torch."""

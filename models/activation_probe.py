@@ -27,7 +27,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from roofline.models.activations import Activation
-from roofline.models.blocks import ConvNorm, check_counts, init_weights
+from roofline.models.blocks import ConvNorm, check_counts, check_depths, init_weights
 
 RESOLUTIONS = 5
 
@@ -58,10 +58,11 @@ class ActivationProbe(nn.Module):
         act: Activation | None = None,
     ) -> None:
         super().__init__()
-        check_counts(depth=depth, width=width, num_classes=num_classes, in_chans=in_chans)
+        check_depths(depth=depth)
+        check_counts(width=width, num_classes=num_classes, in_chans=in_chans)
         if depth < RESOLUTIONS:
             raise ValueError(f"depth must be at least {RESOLUTIONS}, one convolution a resolution (got {depth})")
-        act = act or "relu"
+        act = "relu" if act is None else act
         stages = []
         chans = in_chans
         for i in range(RESOLUTIONS):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ TensorFlowNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, and an activation if `act` is given.
+    """Convolution, batch norm, and an activation if `act` is given.
 
     (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride))
 
@@ -35,6 +35,7 @@ class ConvNorm(nn.Module):
         groups: Groups of the convolution; it divides both channels.
         act: Activation at the end, or None for none.
         norm: Makes the norm for a number of channels.
+        bias: Whether the convolution has one; the norm takes it out again, but some networks have it.
 
     Raises:
         ValueError: The groups do not divide the channels.
@@ -50,13 +51,14 @@ class ConvNorm(nn.Module):
         groups: int = 1,
         act: Activation | None = None,
         norm: Norm = nn.BatchNorm2d,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         if in_chans % groups or out_chans % groups:
             raise ValueError(f"{groups} groups do not divide {in_chans} and {out_chans} channels")
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = ((height - 1) // 2, (width - 1) // 2)
-        self.conv = nn.Conv2d(in_chans, out_chans, (height, width), stride, padding, groups=groups, bias=False)
+        self.conv = nn.Conv2d(in_chans, out_chans, (height, width), stride, padding, groups=groups, bias=bias)
         self.norm = norm(out_chans)
         self.act = make_activation(act, out_chans)
 
@@ -71,6 +73,32 @@ def depthwise(
 ) -> ConvNorm:
     """Return a convolution of each channel on its own, with batch norm and an activation if `act` is given."""
     return ConvNorm(chans, chans, kernel, stride=stride, groups=chans, act=act, norm=norm)
+
+
+class DepthwiseSeparable(nn.Module):
+    """A 3x3 depthwise convolution with the stride, then a 1x1, both with norm and activation: MobileNetV1's block.
+
+    (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride))
+    """
+
+    def __init__(
+        self,
+        in_chans: int,
+        out_chans: int,
+        *,
+        stride: int,
+        depthwise_act: Activation,
+        pointwise_act: Activation,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.depthwise = depthwise(in_chans, 3, stride=stride, act=depthwise_act, norm=norm)
+        self.pointwise = ConvNorm(in_chans, out_chans, 1, act=pointwise_act, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix space, then channels."""
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return y
 
 
 def make_divisible(chans: float, divisor: int = 8) -> int:
@@ -117,16 +145,54 @@ def fold_norms(model: nn.Module) -> nn.Module:
     return folded
 
 
+MOST = {"factor": 1000, "count": 1_000_000, "depth": 1000}  # beyond any network, and before sizes overflow
+
+
 def check_positive(**values: float) -> None:
-    """Raise a ValueError unless each value is a number above 0; the name of the argument is in the message."""
+    """Raise a ValueError unless each value is a number above 0, and at most 1000; it names the argument."""
     for name, value in values.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 < value < math.inf:
-            raise ValueError(f"{name} must be a number above 0 (got {value!r})")
+        if not _is_number(value) or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0 (got {_shown(value)})")
+        if value > MOST["factor"]:
+            raise ValueError(f"{name} must be at most {MOST['factor']} (got {_shown(value)})")
+
+
+def check_share(**values: float) -> None:
+    """Raise a ValueError unless each value is a number from 0 to 1; it names the argument."""
+    for name, value in values.items():
+        if not _is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"{name} must be from 0 (none) to 1 (got {_shown(value)})")
 
 
 def check_counts(**values: int) -> None:
-    """Raise a ValueError unless each value is a whole number of at least 1; the argument's name is in the message."""
+    """Raise a ValueError unless each value is a whole number from 1 to a million; it names the argument."""
+    _check_whole(values, MOST["count"])
+
+
+def check_depths(**values: int) -> None:
+    """Raise a ValueError unless each value is a whole number from 1 to 1000; it names the argument."""
+    _check_whole(values, MOST["depth"])
+
+
+def check_flags(**values: bool) -> None:
+    """Raise a ValueError unless each value is True or False; it names the argument."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False (got {_shown(value)})")
+
+
+def _check_whole(values: Mapping[str, int], most: int) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1 (got {value!r})")
+            raise ValueError(f"{name} must be a whole number of at least 1 (got {_shown(value)})")
+        if value > most:
+            raise ValueError(f"{name} must be at most {most} (got {_shown(value)})")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."

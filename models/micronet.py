@@ -4,11 +4,12 @@ Li et al., "MicroNet: Improving Image Recognition with Extremely Low FLOPs", ICC
 
 A depthwise k x k convolution becomes a (k, 1) and a (1, k) one with a norm each. A 1x1 convolution becomes two with
 groups, to a narrower width and back, and a channel shuffle between them so that every input still reaches every output.
-The activation is Dynamic Shift-Max, which lets the groups see each other once more. The paper has three blocks:
+The activation is Dynamic Shift-Max, which lets the groups see each other once more. The paper has three blocks,
+Micro-Block-A to C:
 
-    Micro-Block-A   depthwise to 4 times the channels -> grouped 1x1 to fewer
-    Micro-Block-B   depthwise to 4 times the channels -> grouped 1x1 to fewer -> grouped 1x1 to more
-    Micro-Block-C   depthwise -> grouped 1x1 to fewer -> grouped 1x1 to more
+    A   depthwise to 4 times the channels -> grouped 1x1 to fewer
+    B   as A -> grouped 1x1 to more
+    C   depthwise -> grouped 1x1 to fewer -> grouped 1x1 to more
 
 A network is a stem, then blocks A, one B, and blocks C. Its code cuts the same chain before each expansion instead of
 after it, so that a residual add can join the narrow ends where their shapes agree, and so do the tables below:
@@ -265,17 +266,6 @@ class MicroBlockC(nn.Module):
         return x + y if self.residual else y
 
 
-class Dense(ConvNorm):
-    """A linear layer on the pooled map, as a 1x1 convolution, with a norm and an activation.
-
-    It has a bias, though the norm takes the mean away, because the networks have one.
-    """
-
-    def __init__(self, in_chans: int, out_chans: int, *, act: Activation) -> None:
-        super().__init__(in_chans, out_chans, 1, act=act)
-        self.conv = nn.Conv2d(in_chans, out_chans, 1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One of the four networks.
@@ -368,7 +358,7 @@ class MicroNet(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans)
         acts = Activations(init_a=variant.init_a, init_b=variant.init_b, instead=act)
-        hardswish = act or "hardswish"
+        hardswish = "hardswish" if act is None else act
         chans = variant.stem[0] * variant.stem[1]
         self.stem = Stem(in_chans, variant.stem, act=acts.relu6())
         blocks: list[nn.Module] = []
@@ -383,9 +373,9 @@ class MicroNet(nn.Module):
         self.act = make_activation(acts.relu6(), chans)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.pool_act = make_activation(hardswish, chans)
-        self.pre_logits = Dense(chans, variant.features, act=hardswish)
+        self.pre_logits = ConvNorm(chans, variant.features, 1, act=hardswish, bias=True)
         self.dropout = nn.Dropout(variant.dropout)
-        self.classifier = Dense(variant.features, num_classes, act=hardswish)
+        self.classifier = ConvNorm(variant.features, num_classes, 1, act=hardswish, bias=True)
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,18 +21,20 @@ keeps 99.9 % while training).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import Tensor, nn
 
-from roofline.models import blocks
 from roofline.models.activations import Activation
-from roofline.models.blocks import TensorFlowNorm, check_counts, check_positive, init_weights
-
-ConvNorm = partial(blocks.ConvNorm, norm=TensorFlowNorm)
-depthwise = partial(blocks.depthwise, norm=TensorFlowNorm)
+from roofline.models.blocks import (
+    ConvNorm,
+    DepthwiseSeparable,
+    TensorFlowNorm,
+    check_counts,
+    check_positive,
+    init_weights,
+)
 
 STEM = 32
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))  # channels, and how many pairs have them
@@ -60,15 +62,16 @@ class MobileNetV1(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans)
         check_positive(width_mult=width_mult)
-        act = act or "relu6"
+        act = "relu6" if act is None else act
         chans = scale(STEM, width_mult)
-        self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act)
+        self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act, norm=TensorFlowNorm)
+        pair = partial(DepthwiseSeparable, depthwise_act=act, pointwise_act=act, norm=TensorFlowNorm)
         stages = []
         for i, (base, pairs) in enumerate(STAGES):
             out = scale(base, width_mult)
             stage = []
             for j in range(pairs):
-                stage.append(separable(chans, out, stride=2 if i > 0 and j == 0 else 1, act=act))
+                stage.append(pair(chans, out, stride=2 if i > 0 and j == 0 else 1))
                 chans = out
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
@@ -81,17 +84,6 @@ class MobileNetV1(nn.Module):
         x = self.pool(self.stages(self.stem(x)))
         logits: Tensor = self.classifier(x.flatten(1))
         return logits
-
-
-def separable(in_chans: int, out_chans: int, *, stride: int, act: Activation) -> nn.Sequential:
-    """Return a depthwise separable convolution: 3x3 depthwise with the stride, then 1x1, both with norm and activation.
-
-    (B, in_chans, H, W) -> (B, out_chans, ceil(H / stride), ceil(W / stride))
-    """
-    pair: OrderedDict[str, nn.Module] = OrderedDict()
-    pair["depthwise"] = depthwise(in_chans, 3, stride=stride, act=act)
-    pair["pointwise"] = ConvNorm(in_chans, out_chans, 1, act=act)
-    return nn.Sequential(pair)
 
 
 def scale(chans: int, width_mult: float) -> int:

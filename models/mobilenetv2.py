@@ -123,7 +123,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans)
         check_positive(width_mult=width_mult)
-        act = act or "relu6"
+        act = "relu6" if act is None else act
         chans = make_divisible(STEM * width_mult)
         self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act)
         stages = []

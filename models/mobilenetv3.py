@@ -38,7 +38,14 @@ from torch import Tensor, nn
 
 from roofline.models import blocks
 from roofline.models.activations import Activation, SqueezeExcite, make_activation
-from roofline.models.blocks import TensorFlowNorm, check_counts, check_positive, init_weights, make_divisible
+from roofline.models.blocks import (
+    TensorFlowNorm,
+    check_counts,
+    check_flags,
+    check_positive,
+    init_weights,
+    make_divisible,
+)
 from roofline.models.mobilenetv2 import InvertedResidual
 
 ConvNorm = partial(blocks.ConvNorm, norm=TensorFlowNorm)
@@ -142,10 +149,11 @@ class MobileNetV3(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans, kernel=1 if kernel is None else kernel)
         check_positive(width_mult=width_mult)
+        check_flags(se=se)
         if kernel is not None and kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that it has a middle (got {kernel})")
         before, chans = STEM, max(STEM, make_divisible(STEM * width_mult))  # at width 1, and at this one
-        self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act or HS)
+        self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=HS if act is None else act)
         stages = []
         for rows in variant.stages:
             stage = []
@@ -157,19 +165,19 @@ class MobileNetV3(nn.Module):
                     out,
                     kernel=kernel or row.kernel,
                     stride=row.stride,
-                    act=act or row.act,
-                    se=partial(squeeze_excite, act=act or RE) if se and row.se else None,
+                    act=row.act if act is None else act,
+                    se=partial(squeeze_excite, act=RE if act is None else act) if se and row.se else None,
                 )
                 stage.append(block)
                 before, chans = row.out, out
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
         head = make_divisible(variant.head * width_mult)
-        self.conv_head = ConvNorm(chans, head, 1, act=act or HS)
+        self.conv_head = ConvNorm(chans, head, 1, act=HS if act is None else act)
         self.pool = nn.AdaptiveAvgPool2d(1)
         pre_logits: OrderedDict[str, nn.Module] = OrderedDict()
         pre_logits["conv"] = nn.Conv2d(head, variant.pre_logits, 1)
-        pre_logits["act"] = make_activation(act or HS, variant.pre_logits)
+        pre_logits["act"] = make_activation(HS if act is None else act, variant.pre_logits)
         self.pre_logits = nn.Sequential(pre_logits)
         self.classifier = nn.Linear(variant.pre_logits, num_classes)
         init_weights(self)

@@ -426,7 +426,7 @@ class MobileNetV4(nn.Module):
         width_mult: Factor of all channels but the 1280 before the classifier and, below 1, those of the stem.
         act: Activation in place of the variant's own, e.g. ``"hardswish"``.
         uib: Turn every UIB into this one of `UIB_FORMS`; its kernels stay, 3 where it had none.
-        attention: ``"mqa"`` (one set of keys and values for all heads) or ``"mhsa"`` (one for each).
+        attention: ``"mqa"`` (one set of keys and values for all heads, the default) or ``"mhsa"`` (one for each).
         kv_stride: Of all attention blocks, in place of the variant's own.
 
     Raises:
@@ -442,17 +442,19 @@ class MobileNetV4(nn.Module):
         width_mult: float = 1.0,
         act: Activation | None = None,
         uib: str | None = None,
-        attention: str = "mqa",
+        attention: str | None = None,
         kv_stride: int | None = None,
     ) -> None:
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans, kv_stride=1 if kv_stride is None else kv_stride)
         check_positive(width_mult=width_mult)
-        if uib is not None and uib not in UIB_FORMS:
+        if uib is not None and uib not in list(UIB_FORMS):
             raise ValueError(f"uib is one of {', '.join(UIB_FORMS)} (got {uib!r})")
-        if attention not in ("mqa", "mhsa"):
+        if attention not in (None, "mqa", "mhsa"):
             raise ValueError(f"attention is mqa or mhsa (got {attention!r})")
-        act = act or variant.act
+        if (attention or kv_stride) and not any(isinstance(row, MQA) for rows in variant.stages for row in rows):
+            raise ValueError("attention and kv_stride are for the hybrids: this network has no attention")
+        act = variant.act if act is None else act
         chans = variant.stem if width_mult < 1 else make_divisible(variant.stem * width_mult)
         self.stem = ConvNorm(in_chans, chans, 3, stride=2, act=act)
         stages = []

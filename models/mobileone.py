@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from roofline.models.activations import Activation, SqueezeExcite, make_activation
-from roofline.models.blocks import ConvNorm, check_counts, check_positive, fold_norms, init_weights
+from roofline.models.blocks import ConvNorm, check_counts, check_flags, check_positive, fold_norms, init_weights
 
 DEPTHS = (2, 8, 10, 1)
 WIDTHS = (64, 128, 256, 512)
@@ -170,11 +170,12 @@ class MobileOne(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans, branches=branches)
         check_positive(width_mult=width_mult)
-        if len(widths) != len(WIDTHS):
-            raise ValueError(f"widths is one factor a stage, {len(WIDTHS)} in all (got {len(widths)})")
+        check_flags(se=se, inference=inference)
+        if not isinstance(widths, Sequence) or len(widths) != len(WIDTHS):
+            raise ValueError(f"widths is a list of one factor a stage, {len(WIDTHS)} in all (got {widths!r})")
         for factor in widths:
             check_positive(widths=factor)
-        act = act or "relu"
+        act = "relu" if act is None else act
         stage_chans = [max(1, int(base * a * width_mult)) for base, a in zip(WIDTHS, widths, strict=True)]
         chans = min(64, stage_chans[0])
         self.stem = MobileOneBlock(in_chans, chans, 3, stride=2, act=act, inference=inference)

@@ -38,7 +38,15 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from roofline.models.activations import Activation, SqueezeExcite, make_activation
-from roofline.models.blocks import ConvNorm, check_counts, check_positive, init_weights
+from roofline.models.blocks import (
+    MOST,
+    ConvNorm,
+    check_counts,
+    check_depths,
+    check_positive,
+    check_share,
+    init_weights,
+)
 
 Number = TypeVar("Number", int, float)
 
@@ -64,12 +72,13 @@ def regnet_widths(*, depth: int, w0: int, wa: float, wm: float) -> tuple[list[in
     >>> regnet_widths(depth=13, w0=24, wa=36.44, wm=2.49)
     ([1, 1, 4, 7], [24, 56, 152, 368])
     """
-    check_counts(depth=depth, w0=w0)
+    check_depths(depth=depth)
+    check_counts(w0=w0)
     if w0 % QUANTUM:
         raise ValueError(f"w0 must be a multiple of {QUANTUM} (got {w0}); {max(1, round(w0 / QUANTUM)) * QUANTUM} is")
-    if not 0 <= wa < math.inf:
+    if not isinstance(wa, int | float) or not 0 <= wa <= MOST["count"]:
         raise ValueError(f"wa must be 0 or more, as widths do not fall with depth (got {wa!r})")
-    if not 1 < wm < math.inf:
+    if not isinstance(wm, int | float) or not 1 < wm <= MOST["factor"]:
         raise ValueError(f"wm must be above 1, as each stage is wider than the one before (got {wm!r})")
     steps = [round(math.log((w0 + wa * j) / w0) / math.log(wm)) for j in range(depth)]
     widths = [round(w0 * wm**step / QUANTUM) * QUANTUM for step in steps]
@@ -172,8 +181,7 @@ class AnyNet(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans, stem_width=stem_width)
-        if not 0 <= se_ratio <= 1:
-            raise ValueError(f"se_ratio must be from 0 (no squeeze-excite) to 1 (got {se_ratio!r})")
+        check_share(se_ratio=se_ratio)
         if not isinstance(depths, Sequence) or not depths:
             raise ValueError(f"depths must have a number of blocks for each stage, as in [1, 2, 4] (got {depths!r})")
         table = zip(
@@ -184,11 +192,12 @@ class AnyNet(nn.Module):
             one_a_stage(len(depths), "bottleneck_ratios", bottleneck_ratios),
             strict=True,
         )
-        act = act or "relu"
+        act = "relu" if act is None else act
         self.stem = ConvNorm(in_chans, stem_width, 3, stride=2, act=act)
         chans, stages = stem_width, []
         for i, (depth, width, stride, group_width, ratio) in enumerate(table):
-            check_counts(**{f"depths[{i}]": depth, f"widths[{i}]": width, f"strides[{i}]": stride})
+            check_depths(**{f"depths[{i}]": depth})
+            check_counts(**{f"widths[{i}]": width, f"strides[{i}]": stride})
             block = partial(
                 Bottleneck,
                 width=bottleneck_width(i, width, group_width, ratio),
@@ -200,6 +209,7 @@ class AnyNet(nn.Module):
             stages.append(nn.Sequential(first, *(block(width, width) for _ in range(depth - 1))))
             chans = width
         self.stages = nn.Sequential(*stages)
+        self.reduction = 2 * math.prod(one_a_stage(len(depths), "strides", strides))
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(chans, num_classes)
         init_weights(self)
@@ -213,7 +223,7 @@ class AnyNet(nn.Module):
 
 def one_a_stage(stages: int, name: str, values: Number | Sequence[Number]) -> Sequence[Number]:
     """One value for each stage, from such a list or from one number for all."""
-    if not isinstance(values, Sequence):
+    if not isinstance(values, Sequence) or isinstance(values, str):
         return [values] * stages
     if len(values) != stages:
         raise ValueError(f"{name} has {len(values)} values for the {stages} stages that depths has")

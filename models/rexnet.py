@@ -6,11 +6,12 @@ A layer that narrows its input, or keeps its width, limits the rank of the featu
 little. Of n blocks (16 = 1 + 2 + 2 + 3 + 3 + 5 in six stages, whose first blocks have strides 1, 2, 2, 2, 1, 2 after a
 stem with stride 2), block i = 0 .. n - 1 has
 
-    ReXNet         round(width_mult (16 + 180 i / n)) channels; halves round to even
-    ReXNet-lite    round(width_mult (16 + 164 i / (n - 1))), then rounded to a multiple of 8
+    ReXNet        round(width_mult (16 + 180 i / n)) channels
+    ReXNet-lite   round(width_mult (16 + 164 i / (n - 1))), to a multiple of 8
 
-Few of ReXNet's are multiples of 8, as accelerators would have them. The stem has 32 width_mult channels, the last
-convolution 1280 width_mult. Below 1, width_mult leaves the 32 and the first 16 as they are, and in lite the 1280.
+where halves round to even. Few of ReXNet's are multiples of 8, as accelerators would have them. The stem has
+32 width_mult channels, the last convolution 1280 width_mult. A width_mult below 1 spares the 32, and in lite the 1280,
+and it scales the growth alone: block i has 16 + 180 i width_mult / n.
 depth_mult multiplies the blocks of each stage and rounds up, as the code of ReXNet does; for lite it is an addition.
 
 A block expands six times (the first does not), has a 3x3 depthwise convolution, and projects. Where it neither strides
@@ -24,9 +25,9 @@ ReXNet plain is MobileNetV1 redesigned: depthwise separable blocks whose width g
 There is no official code, and neither the paper's table of its layers nor its figures were at hand to check it with.
 From another's code (ffiirree/cv-models cvm/models/rexnet.py) are the widths, 32, then 96 + 48 i of twelve blocks, then
 1024, and the activations: SiLU after the stem and 1x1 convolutions, ReLU after depthwise ones. The strides and the head
-are MobileNetV1's; that code strides one block earlier and has 1280 more channels before the classifier, which would
-make 4.97 M parameters and 442 M MACs of these 3.40 M and 565 M. That width_mult multiplies every width and rounds is
-an assumption too.
+are MobileNetV1's, as the redesign is said to keep its cost, and so it does: 565 M MACs beside 569 M. (That code strides
+one block earlier and has a layer of 1280 before the classifier: 4.97 M parameters and 442 M MACs in place of 3.40 and
+565.) That width_mult multiplies every width and rounds is an assumption too.
 """
 
 from __future__ import annotations
@@ -40,7 +41,16 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from roofline.models.activations import Activation, SqueezeExcite, make_activation
-from roofline.models.blocks import ConvNorm, check_counts, check_positive, depthwise, init_weights, make_divisible
+from roofline.models.blocks import (
+    ConvNorm,
+    DepthwiseSeparable,
+    check_counts,
+    check_positive,
+    check_share,
+    depthwise,
+    init_weights,
+    make_divisible,
+)
 
 
 class Stage(NamedTuple):
@@ -60,8 +70,6 @@ STAGES = (
     Stage(blocks=3, stride=1, expand=6, se=True),
     Stage(blocks=5, stride=2, expand=6, se=True),
 )
-
-# fmt: on
 
 PLAIN_WIDTHS = (*range(96, 625, 48), 1024)
 PLAIN_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -189,16 +197,20 @@ class ReXNet(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans)
         check_positive(width_mult=width_mult, depth_mult=depth_mult)
-        if not 0 <= se_ratio <= 1:
-            raise ValueError(f"se_ratio must be from 0 (no squeeze-excite) to 1 (got {se_ratio!r})")
+        check_share(se_ratio=se_ratio)
         blocks = count_blocks(depth_mult)
         stem = round(32 * max(1.0, width_mult))
         widths = line(sum(blocks), growth=180 / sum(blocks), width_mult=width_mult)
         head = max(1, int(1280 * width_mult))
-        self.stem = ConvNorm(in_chans, stem, 3, stride=2, act=act or "silu")
-        block = partial(RankExpansionBlock, expand_act=act or "silu", act=act or "relu6", se_act=act or "relu")
+        self.stem = ConvNorm(in_chans, stem, 3, stride=2, act="silu" if act is None else act)
+        block = partial(
+            RankExpansionBlock,
+            expand_act="silu" if act is None else act,
+            act="relu6" if act is None else act,
+            se_act="relu" if act is None else act,
+        )
         self.stages = make_stages(block, stem, widths, blocks, se_ratio=se_ratio)
-        self.conv_head = ConvNorm(widths[-1], head, 1, act=act or "silu")
+        self.conv_head = ConvNorm(widths[-1], head, 1, act="silu" if act is None else act)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(head, num_classes)
         init_weights(self)
@@ -239,7 +251,7 @@ class ReXNetLite(nn.Module):
         super().__init__()
         check_counts(num_classes=num_classes, in_chans=in_chans)
         check_positive(width_mult=width_mult, depth_mult=depth_mult)
-        act = act or "relu6"
+        act = "relu6" if act is None else act
         blocks = count_blocks(depth_mult)
         stem = make_divisible(round(32 * max(1.0, width_mult)))
         exact = line(sum(blocks), growth=164 / (sum(blocks) - 1), width_mult=width_mult)
@@ -249,8 +261,7 @@ class ReXNetLite(nn.Module):
         self.stages = make_stages(partial(RankExpansionBlock, expand_act=act, act=act), stem, widths, blocks)
         self.conv_head = ConvNorm(widths[-1], head, 1, act=act)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.pre_logits = ConvNorm(head, 1024, 1, act=act)
-        self.pre_logits.conv = nn.Conv2d(head, 1024, 1)  # with a bias, though the norm takes it out again
+        self.pre_logits = ConvNorm(head, 1024, 1, act=act, bias=True)
         self.classifier = nn.Linear(1024, num_classes)
         init_weights(self)
 
@@ -259,22 +270,6 @@ class ReXNetLite(nn.Module):
         x = self.pool(self.conv_head(self.stages(self.stem(x))))
         logits: Tensor = self.classifier(self.pre_logits(x).flatten(1))
         return logits
-
-
-class DepthwiseSeparable(nn.Module):
-    """depthwise -> pointwise, each activated: (B, in_chans, H, W) -> (B, out_chans, ceil(H/stride), ceil(W/stride))."""
-
-    def __init__(
-        self, in_chans: int, out_chans: int, *, stride: int, depthwise_act: Activation, pointwise_act: Activation
-    ) -> None:
-        super().__init__()
-        self.depthwise = depthwise(in_chans, 3, stride=stride, act=depthwise_act)
-        self.pointwise = ConvNorm(in_chans, out_chans, 1, act=pointwise_act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix space, then channels."""
-        y: Tensor = self.pointwise(self.depthwise(x))
-        return y
 
 
 class ReXNetPlain(nn.Module):
@@ -299,11 +294,15 @@ class ReXNetPlain(nn.Module):
         check_counts(num_classes=num_classes, in_chans=in_chans)
         check_positive(width_mult=width_mult)
         stem, *widths = (max(1, round(width * width_mult)) for width in (32, *PLAIN_WIDTHS))
-        self.stem = ConvNorm(in_chans, stem, 3, stride=2, act=act or "silu")
+        self.stem = ConvNorm(in_chans, stem, 3, stride=2, act="silu" if act is None else act)
         self.blocks = nn.Sequential(
             *(
                 DepthwiseSeparable(
-                    in_chans, out_chans, stride=stride, depthwise_act=act or "relu", pointwise_act=act or "silu"
+                    in_chans,
+                    out_chans,
+                    stride=stride,
+                    depthwise_act="relu" if act is None else act,
+                    pointwise_act="silu" if act is None else act,
                 )
                 for (in_chans, out_chans), stride in zip(pairwise([stem, *widths]), PLAIN_STRIDES, strict=True)
             )

@@ -190,10 +190,10 @@ def _table(
 
 def render_models(entries: Sequence[Entry]) -> RenderableType:
     """The zoo by family: exact counts at the published input size, and the published accuracy."""
-    header = ("Model", "params", "MACs", "input", "top-1", "also called")
+    header = ("Model", "params", "MACs", "px", "top-1", "also called")
     rows = [
         (
-            _listed(entry), si(entry.params, digits=4), si(entry.macs, digits=4), shape(entry.input_size),
+            entry.name, si(entry.params, digits=4), si(entry.macs, digits=4), str(entry.input_size[1]),
             f"{entry.top1:.1f}" if entry.top1 is not None else "",
             min((alias for alias in entry.aliases if len(alias) <= ALIAS_CELLS), key=len, default=""),
         )
@@ -204,19 +204,14 @@ def render_models(entries: Sequence[Entry]) -> RenderableType:
     for i, row in enumerate(table.rows[:-1]):
         row.end_section = families[i] != families[i + 1]
     note = (
-        "Counts are exact and decimal; top-1 is ImageNet-1k as published. :train is a form of the network above it, "
-        "in full mobileone_s0:train. 'roofline models NAME' tells the paper, the rule and the arguments. "
+        "Counts are exact and decimal, for one image of px by px; top-1 is ImageNet-1k as published. What follows a "
+        "colon names a form of a network. 'roofline models NAME' tells the paper, the rule and the arguments. "
         "Also: FILE.py:CALLABLE, MODULE:CALLABLE."
     )
     return Group(table, Text(), Text(note, style="dim"))
 
 
-ALIAS_CELLS = 14
-
-
-def _listed(entry: Entry) -> str:
-    _, colon, form = entry.name.partition(":")
-    return f":{form}" if colon else entry.name
+ALIAS_CELLS = 13
 
 
 def render_model(entry: Entry) -> RenderableType:
@@ -261,7 +256,11 @@ def _source(figures: Published) -> str:
 
 def _literal(value: object) -> str:
     """A default as one would type it after ``--arg``."""
-    return value if isinstance(value, str) else repr(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_literal, value))}]"
+    return str(value)
 
 
 def _paragraphs(text: str) -> list[RenderableType]:

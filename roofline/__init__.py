@@ -6,7 +6,8 @@
     1080244224
 
 The steps of the pipeline are in the modules named after them, each usable alone: `roofline.loading.load` a reference,
-`roofline.trace.trace` a module, `roofline.layers.lower` the graph, `roofline.engine.predict` the times.
+`roofline.trace.trace` a module, `roofline.layers.lower` the graph, `roofline.engine.predict` the times. The ridge point
+is swept by `roofline.sweep.sweep`, which shares its name with its module and so is imported from there.
 Nothing heavy is imported until it is used.
 """
 
@@ -17,40 +18,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis, analyze
+    from roofline.comparison import Comparison, compare, compare_models
     from roofline.engine import Prediction
-    from roofline.errors import ModelError, OutputError, ProfileError, RooflineError, TraceError
+    from roofline.errors import ModelError, OutputError, ProfileError, RooflineError, SavedError, TraceError
     from roofline.hardware import Hardware
     from roofline.layers import LayerTable
     from roofline.profiles import load_profile
+    from roofline.saved import load_saved
+    from roofline.sweep import RidgeSweep
 
     __version__: str
 
 _HOME = {
     "Analysis": "analysis",
+    "Comparison": "comparison",
     "Hardware": "hardware",
     "LayerTable": "layers",
     "Prediction": "engine",
+    "RidgeSweep": "sweep",
     "ModelError": "errors",
     "OutputError": "errors",
     "ProfileError": "errors",
     "TraceError": "errors",
     "RooflineError": "errors",
+    "SavedError": "errors",
     "analyze": "analysis",
+    "compare": "comparison",
+    "compare_models": "comparison",
     "load_profile": "profiles",
+    "load_saved": "saved",
 }
 __all__ = [
     "Analysis",
+    "Comparison",
     "Hardware",
     "LayerTable",
     "ModelError",
     "OutputError",
     "Prediction",
     "ProfileError",
+    "RidgeSweep",
     "RooflineError",
+    "SavedError",
     "TraceError",
     "__version__",
     "analyze",
+    "compare",
+    "compare_models",
     "load_profile",
+    "load_saved",
 ]
 
 

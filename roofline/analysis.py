@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from operator import itemgetter
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline.conventions import LEFT_OUT, conventions
 from roofline.engine import Prediction, predict
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.graph import Graph
 from roofline.hardware import Hardware
-from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower
+from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower, unfused_bytes
 from roofline.profiles import load_profile
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Analysis:
         graph: What was traced.
         defaults: What was chosen for the user, as short phrases.
         entry: The model's row in the zoo's catalogue, if it is from there and was built without arguments.
+        arguments: Those of its constructor that were given.
     """
 
     reference: str
@@ -73,6 +75,7 @@ class Analysis:
     graph: Graph
     defaults: tuple[str, ...] = ()
     entry: Entry | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def layers(self) -> LayerTable:
@@ -123,7 +126,8 @@ class Analysis:
             table.name, table.kind, table.ops, table.input_shape, table.output_shape, table.macs.tolist(),
             table.vector_ops.tolist(), table.weight_bytes.tolist(), table.activation_bytes.tolist(),
             times.mac_time_s.tolist(), times.mem_time_s.tolist(), times.layer_latency_s.tolist(),
-            np.where(times.memory_bound, "memory", "compute").tolist(),
+            np.where(times.memory_bound, "memory", "compute").tolist(), table.operational_intensity.tolist(),
+            unfused_bytes(self.graph, table).tolist(),
         )  # fmt: skip
         return [dict(zip(LAYER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -172,12 +176,16 @@ class Analysis:
 
     def to_dict(self) -> dict[str, Any]:
         """The analysis as plain data, schema "roofline/analysis/1" (docs/json.md)."""
+        from roofline import words
+
         hardware, dtype = self.hardware, self.layers.dtype
         return {
             "schema": SCHEMA,
+            "verdict": words.verdict(self),
             "model": {
                 "reference": self.reference,
                 "name": self.name,
+                "arguments": {name: _plain(value) for name, value in self.arguments.items()},
                 "input_shape": [list(shape) for shape in self.input_shapes]
                 if len(self.input_shapes) != 1
                 else list(self.input_shapes[0]),
@@ -190,6 +198,11 @@ class Analysis:
                 "peak_macs_per_s": hardware.peak(dtype),
                 "bandwidth_bytes_per_s": hardware.bandwidth_bytes_per_s,
                 "ridge_point_macs_per_byte": self.ridge_point,
+                "class": hardware.device_class,
+                "peaks_macs_per_s": dict(hardware.peak_macs_per_s),
+                "vector_ops_per_s": hardware.vector_ops_per_s,
+                "layer_overhead_s": hardware.layer_overhead_s,
+                "notes": hardware.notes,
                 "figures": {field: asdict(figure) for field, figure in hardware.figures.items()},
             },
             "fusion": self.layers.fusion,
@@ -200,7 +213,18 @@ class Analysis:
                 {**row, "input_shape": list(row["input_shape"]), "output_shape": list(row["output_shape"])}
                 for row in self.rows()
             ],
+            "groups": {group: [asdict(total) for total in self.by(group)] for group in GROUPS},
             "uncounted_ops": [asdict(op) for op in self.layers.uncounted_ops],
+            "defaults": list(self.defaults),
+            "notes": words.notes(self),
+            "conventions": conventions(
+                dtype,
+                self.layers.fusion,
+                self.layers.fused_activations,
+                vector_rate=hardware.vector_ops_per_s is not None,
+                layer_overhead=hardware.layer_overhead_s > 0,
+            ),
+            "left_out": list(LEFT_OUT),
             "versions": versions(),
         }
 
@@ -221,6 +245,11 @@ class Analysis:
 
     def __repr__(self) -> str:
         return f"<Analysis of {self.name}: {self.verdict()}>"
+
+
+def _plain(value: object) -> object:
+    """As JSON has it, or as it is written in Python."""
+    return value if isinstance(value, str | int | float | bool | None) else repr(value)
 
 
 SORTS = ("time", "macs", "bytes", "order")
@@ -244,7 +273,7 @@ def stage_of(name: str) -> str:
 
 LAYER_COLUMNS = (
     "name", "kind", "ops", "input_shape", "output_shape", "macs", "vector_ops", "weight_bytes", "activation_bytes",
-    "mac_time_s", "mem_time_s", "latency_s", "bound",
+    "mac_time_s", "mem_time_s", "latency_s", "bound", "operational_intensity_macs_per_byte", "unfused_bytes",
 )  # fmt: skip
 
 
@@ -341,6 +370,7 @@ def analyze(
         graph=graph,
         defaults=tuple(defaults),
         entry=entry,
+        arguments=dict(arguments or {}),
     )
 
 

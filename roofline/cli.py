@@ -8,9 +8,10 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "md")
 FORMAT_OF_SUFFIX = {".txt": "table", ".json": "json", ".csv": "csv", ".md": "md"}
 FILE_COLUMNS = 100  # of a table that goes to a file
+BESIDE = Path("FILE.html")  # a report beside the result it is drawn from
 
 
 class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
@@ -45,6 +47,20 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
         return (3, int(sizes[0]), int(sizes[0])) if len(sizes) == 1 else tuple(int(size) for size in sizes)
 
 
+class RidgeRange(click.ParamType):  # type: ignore[type-arg]
+    """``LOW..HIGH``, in MACs/byte."""
+
+    name = "LOW..HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """The two ends."""
+        low, _, high = str(value).partition("..")
+        try:
+            return float(low), float(high)
+        except ValueError:
+            self.fail(f"{value!r} is not LOW..HIGH in MACs/byte, as in 0..500", param, ctx)
+
+
 class Argument(click.ParamType):  # type: ignore[type-arg]
     """``NAME=VALUE``; the value is a Python literal, else a text."""
 
@@ -56,7 +72,7 @@ class Argument(click.ParamType):  # type: ignore[type-arg]
         if not equals or not name.isidentifier():
             self.fail(f"{value!r} is not NAME=VALUE, as in width_mult=0.5", param, ctx)
         try:
-            return name, ast.literal_eval(text)
+            return name, ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(text.lower(), text))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return name, text
 
@@ -84,9 +100,10 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
 
 
 MODEL = click.argument("model", metavar="MODEL", shell_complete=_complete_model)
-ANALYSIS_OPTIONS = (
-    click.option("--hw", metavar="PROFILE", shell_complete=_complete_hardware,
-                 help="Required: a profile's name (see 'roofline hw') or YAML file."),
+MODELS = click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_complete_model)
+ONE_DEVICE = click.option("--hw", metavar="PROFILE", shell_complete=_complete_hardware,
+                          help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
+MODEL_OPTIONS = (
     click.option("--batch", type=click.IntRange(min=1), help="Images a pass; 1 if not given."),
     click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given."),
     click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
@@ -98,51 +115,101 @@ ANALYSIS_OPTIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """MODEL and how to analyze it, as given."""
+PAGE_OPTIONS = (
+    click.option("--html", type=click.Path(path_type=Path), metavar="FILE",
+                 help="Also write a report to open in a browser."),
+    click.option("--plotlyjs", type=click.Choice(["inline", "cdn", "directory"]), default="inline", show_default=True,
+                 help="Where the report has plotly.js from: in it, the network, or a file beside it."),
+    click.option("--png", type=click.Path(path_type=Path), metavar="FOLDER", help="Also write its figures as PNG."),
+    click.option("--svg", type=click.Path(path_type=Path), metavar="FOLDER", help="Also write its figures as SVG."),
+)  # fmt: skip
+FORMAT = click.option("--format", "format", type=click.Choice(FORMATS), help="A table, or what the suffix of -o says.")
+OUTPUT = click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
 
-    model: str
-    hw: str | None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """What to draw of a result besides the answer."""
+
+    html: Path | None
+    plotlyjs: str
+    png: Path | None
+    svg: Path | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(path is not None for path in (self.html, self.png, self.svg))
+
+    def check(self) -> None:
+        """Find out before the work whether the report can be written."""
+        if self.html is not None:
+            from roofline.output import check_writable
+
+            check_writable(self.html)
+
+    def write(self, data: Mapping[str, Any]) -> None:
+        """Draw a result's plain data, and say on stderr where."""
+        folders: tuple[tuple[Path | None, Literal["png", "svg"]], ...] = ((self.png, "png"), (self.svg, "svg"))
+        for folder, format in folders:
+            if folder is not None:
+                from roofline.reports.pictures import write_pictures
+
+                paths = write_pictures(folder, data, format=format)
+                click.echo(f"Wrote {len(paths)} pictures to {folder}", err=True)
+        if self.html is not None:
+            from roofline.reports.pages import write_page
+
+            command = shlex.join(["roofline", *sys.argv[1:]])
+            write_page(self.html, data, command=command, plotlyjs=self.plotlyjs)
+            click.echo(f"Wrote {self.html}", err=True)
+
+
+def _page_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `PAGE_OPTIONS`, which reach it as one `Pages`."""
+    return _with_options(command, PAGE_OPTIONS, Pages, "pages")
+
+
+def _with_options(
+    command: Callable[..., None], options: Sequence[Callable[..., Any]], record: type[Any], name: str
+) -> Callable[..., None]:
+    """Give a command some options, which reach it as one argument: the record that has a field for each."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        given[name] = record(**{field.name: given.pop(field.name) for field in fields(record)})
+        command(**given)
+
+    for option in reversed(options):
+        run = option(run)
+    return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """How to build and analyze a model, as given."""
+
     batch: int | None
     input_size: tuple[int, ...] | None
     arguments: tuple[tuple[str, Any], ...]
     dtype: str | None
     fusion: str | None
 
-    def analyze(self) -> Analysis:
-        """Run the pipeline."""
-        if self.hw is None:
-            raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
-        from roofline.analysis import analyze
+    def keywords(self) -> dict[str, Any]:
+        """As `roofline.analyze` takes them."""
+        names = [name for name, _ in self.arguments]
+        for name in names:
+            if names.count(name) > 1:
+                raise click.UsageError(f"--arg {name} is given more than once")
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"arguments": dict(self.arguments)}
 
-        with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
-            return analyze(
-                self.model,
-                hw=self.hw,
-                batch=self.batch,
-                input_size=self.input_size,
-                dtype=self.dtype,
-                fusion=self.fusion,
-                arguments=dict(self.arguments),
-            )
+    def given(self) -> dict[str, Any]:
+        """Only those that were given."""
+        return {name: value for name, value in self.keywords().items() if value not in (None, {})}
 
-    def cross_check(self) -> CrossCheck:
-        """Count again with other counters; no hardware is needed."""
-        from roofline.crosscheck import cross_check
-        from roofline.loading import load
-        from roofline.profiles import load_profile
-
-        if self.hw is not None:
-            load_profile(self.hw)  # it is not used, but what is wrong with it is said
-        with redirect_stdout(sys.stderr):
-            loaded = load(self.model, batch=self.batch or 1, input_size=self.input_size, arguments=dict(self.arguments))
-            return cross_check(loaded)
-
-    def options(self) -> list[str]:
-        """The options as they were given."""
+    def words(self) -> list[str]:
+        """As they stood on the command line."""
         given = [
-            ("--hw", self.hw),
             ("--batch", self.batch),
             ("--input-size", self.input_size and "x".join(map(str, self.input_size))),
             *(("--arg", f"{name}={value}") for name, value in self.arguments),
@@ -152,17 +219,32 @@ class Request:
         return [word for name, value in given if value is not None for word in (name, str(value))]
 
 
-def _analysis_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options above, which reach it as one `Request`."""
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `MODEL_OPTIONS`, which reach it as one `ModelOptions`."""
+    return _with_options(command, MODEL_OPTIONS, ModelOptions, "options")
 
-    @functools.wraps(command)
-    def run(**options: Any) -> None:
-        request = Request(**{field.name: options.pop(field.name) for field in fields(Request)})
-        command(request, **options)
 
-    for option in reversed(ANALYSIS_OPTIONS):
-        run = option(run)
-    return run
+def _analysis(model: str, hw: str | None, options: ModelOptions) -> Analysis:
+    """Run the pipeline."""
+    if hw is None:
+        raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
+    from roofline.analysis import analyze
+
+    with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
+        return analyze(model, hw=hw, **options.keywords())
+
+
+def _cross_check(model: str, hw: str | None, options: ModelOptions) -> CrossCheck:
+    """Count again with other counters; no hardware is needed."""
+    from roofline.crosscheck import cross_check
+    from roofline.loading import load
+    from roofline.profiles import load_profile
+
+    if hw is not None:
+        load_profile(hw)  # it is not used, but what is wrong with it is said
+    with redirect_stdout(sys.stderr):
+        size, arguments = options.input_size, dict(options.arguments)
+        return cross_check(load(model, batch=options.batch or 1, input_size=size, arguments=arguments))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -178,9 +260,10 @@ def cli() -> None:
 
 @cli.command()
 @MODEL
-@_analysis_options
-@click.option("--format", "format", type=click.Choice(FORMATS), help="A table, or what the suffix of -o says.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE.")
+@ONE_DEVICE
+@_model_options
+@FORMAT
+@OUTPUT
 @click.option(
     "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Layers in the table or Markdown."
 )
@@ -189,14 +272,18 @@ def cli() -> None:
 @click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
               help="What the table sums time over.")  # fmt: skip
 @click.option("--cross-check", is_flag=True, help="Count with fvcore and FlopCounterMode too, say why; needs no --hw.")
+@_page_options
 def analyze(
-    request: Request,
+    model: str,
+    hw: str | None,
+    options: ModelOptions,
     format: str | None,
     output: Path | None,
     top: int,
     sort: str,
     group: str,
     cross_check: bool,
+    pages: Pages,
 ) -> None:
     """Predict latency, layer by layer."""
     output = None if output == Path("-") else output
@@ -206,20 +293,23 @@ def analyze(
 
         if format not in ("table", "json"):
             raise click.UsageError(f"--cross-check prints a table or JSON, not {format}")
-        check = request.cross_check()
+        check = _cross_check(model, hw, options)
         if format == "json":
             _emit(json.dumps(check.to_dict(), indent=2) + "\n", output)
         else:
             _show(lambda _: render_cross_check(check), output)
         return
-    analysis = request.analyze()
+    pages.check()
+    analysis = _analysis(model, hw, options)
+    if pages.wanted:
+        pages.write(analysis.to_dict())
     if format == "table":
         from roofline.reports.terminal import render_analysis
 
         def draw(console: Console) -> RenderableType:
             return render_analysis(
                 analysis, top=top, sort=sort, group=group, width=console.width,
-                unicode=console.encoding.lower().startswith("utf"), options=request.options(),
+                unicode=console.encoding.lower().startswith("utf"), options=["--hw", str(hw), *options.words()],
             )  # fmt: skip
 
         _show(draw, output)
@@ -234,8 +324,9 @@ def analyze(
 @cli.command()
 @MODEL
 @click.argument("layer", metavar="LAYER")
-@_analysis_options
-def explain(request: Request, layer: str) -> None:
+@ONE_DEVICE
+@_model_options
+def explain(model: str, layer: str, hw: str | None, options: ModelOptions) -> None:
     """Write out the arithmetic of one LAYER.
 
     Its shapes, MACs, bytes and times, and the sources of the figures.
@@ -243,8 +334,188 @@ def explain(request: Request, layer: str) -> None:
     from roofline.explain import explain as write_out
     from roofline.reports.terminal import render_explanation
 
-    sections = write_out(request.analyze(), layer)
+    sections = write_out(_analysis(model, hw, options), layer)
     _show(lambda _: render_explanation(sections), None)
+
+
+@cli.command()
+@MODELS
+@click.option(
+    "--hw",
+    "devices",
+    metavar="PROFILE",
+    multiple=True,
+    shell_complete=_complete_hardware,
+    help="A device to compare on: a profile's name or YAML file; may be given again.",
+)
+@_model_options
+@FORMAT
+@OUTPUT
+@click.option(
+    "--top", type=click.IntRange(min=0), help="Layers shown of each pair; 10 of one pair, 3 of each of several."
+)
+@click.option(
+    "--group",
+    type=click.Choice(["kind", "stage"]),
+    default="kind",
+    show_default=True,
+    help="What the difference is summed over.",
+)
+@_page_options
+def compare(
+    models: tuple[str, ...],
+    devices: tuple[str, ...],
+    options: ModelOptions,
+    format: str | None,
+    output: Path | None,
+    top: int | None,
+    group: str,
+    pages: Pages,
+) -> None:
+    """Compare models, or one model on several devices.
+
+    The first MODEL on the first device is what the others are compared with. A MODEL may be a saved analysis,
+    FILE.json, or a pattern of names, 'mobilenetv4_conv_*'.
+    """
+    output = None if output == Path("-") else output
+    format = _format_of(format, output)
+    pages.check()
+    from roofline.comparison import compare_models, is_saved
+    from roofline.models import is_pattern, match
+
+    named = [
+        name
+        for model in models
+        for name in ([entry.name for entry in match(model)] if is_pattern(model) and not is_saved(model) else [model])
+    ]
+    with redirect_stdout(sys.stderr):
+        comparison = compare_models(named, hw=devices, **options.keywords())
+    if pages.wanted:
+        pages.write(comparison.to_dict())
+    if format == "table":
+        from roofline.reports.comparison_terminal import render_comparison
+
+        def draw(console: Console) -> RenderableType:
+            return render_comparison(
+                comparison, top=top, group=group, width=console.width,
+                unicode=console.encoding.lower().startswith("utf"),
+            )  # fmt: skip
+
+        _show(draw, output)
+    elif format == "json":
+        _emit(comparison.to_json() + "\n", output)
+    else:
+        from roofline.reports.comparison_export import render_comparison_csv, render_comparison_markdown
+
+        _emit(render_comparison_csv(comparison) if format == "csv" else render_comparison_markdown(comparison), output)
+
+
+@cli.command()
+@MODELS
+@click.option(
+    "--ridge",
+    type=RidgeRange(),
+    metavar="LOW..HIGH",
+    help="Range of ridge points, MACs/byte; 0..500 if not given, 0.5..500 on a log scale.",
+)
+@click.option("--points", type=int, default=501, show_default=True, help="Ridge points in the JSON, CSV and charts.")
+@click.option(
+    "--scale", type=click.Choice(["linear", "log"]), default="linear", show_default=True, help="How they are spaced."
+)
+@click.option(
+    "--normalisation",
+    type=click.Choice(["peak", "bandwidth"]),
+    default="peak",
+    show_default=True,
+    help="What is held along the sweep; ranks are the same in both.",
+)
+@click.option(
+    "--hw",
+    "devices",
+    metavar="PROFILE",
+    multiple=True,
+    shell_complete=_complete_hardware,
+    help="Devices whose ridge points are marked; all bundled ones if not given.",
+)
+@_model_options
+@FORMAT
+@OUTPUT
+@_page_options
+def sweep(
+    models: tuple[str, ...],
+    ridge: tuple[float, float] | None,
+    points: int,
+    scale: str,
+    normalisation: str,
+    devices: tuple[str, ...],
+    options: ModelOptions,
+    format: str | None,
+    output: Path | None,
+    pages: Pages,
+) -> None:
+    """Find out which model is the fastest at which ridge point.
+
+    A MODEL may be a pattern of names, 'mobilenetv4_*' or 'mobilenetv*_100'. The ridge point of a device is its peak
+    over its bandwidth; all devices with the same one rank models alike.
+    """
+    output = None if output == Path("-") else output
+    format = _format_of(format, output)
+    pages.check()
+    from roofline.sweep import sweep as run
+
+    with redirect_stdout(sys.stderr):
+        result = run(
+            models, ridge=ridge, points=points, scale=scale, normalisation=normalisation, hw=devices or None,
+            **options.given(),
+        )  # fmt: skip
+    if pages.wanted:
+        pages.write(result.to_dict())
+    if format == "json":
+        _emit(result.to_json() + "\n", output)
+        return
+    from roofline.reports.sweep_terminal import render_sweep, render_sweep_csv, render_sweep_markdown
+
+    if format == "table":
+
+        def draw(console: Console) -> RenderableType:
+            return render_sweep(result, width=console.width, unicode=console.encoding.lower().startswith("utf"))
+
+        _show(draw, output)
+    else:
+        _emit(render_sweep_csv(result) if format == "csv" else render_sweep_markdown(result), output)
+
+
+@cli.command()
+@click.argument("saved", metavar="FILE.json", type=click.Path(path_type=Path))
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    is_flag=False,
+    flag_value=BESIDE,
+    help="The report; FILE.html beside the result if not given.",
+)
+@click.option(
+    "--plotlyjs",
+    type=click.Choice(["inline", "cdn", "directory"]),
+    default="inline",
+    show_default=True,
+    help="Where the report has plotly.js from: in it, the network, or a file beside it.",
+)
+@click.option("--png", type=click.Path(path_type=Path), metavar="FOLDER", help="Write its figures as PNG.")
+@click.option("--svg", type=click.Path(path_type=Path), metavar="FOLDER", help="Write its figures as SVG.")
+def report(saved: Path, html: Path | None, plotlyjs: str, png: Path | None, svg: Path | None) -> None:
+    """Draw a saved result again.
+
+    FILE.json is what 'analyze', 'sweep' or 'compare' saved with -o or --format json.
+    """
+    from roofline.saved import load_saved
+
+    if html == BESIDE or (html is None and png is None and svg is None):
+        html = saved.with_suffix(".html")
+    pages = Pages(html=html, plotlyjs=plotlyjs, png=png, svg=svg)
+    pages.check()
+    pages.write(load_saved(saved))
 
 
 @cli.command()

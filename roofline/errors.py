@@ -4,6 +4,7 @@ RooflineError
  ├─ ModelError     a model reference that does not resolve, or a model that cannot be built
  ├─ TraceError     a forward pass that fails or cannot be followed
  ├─ ProfileError   a hardware profile that is missing, malformed, or lacks what was asked of it
+ ├─ SavedError     a saved result that cannot be read, or is none
  └─ OutputError    a result that cannot be written
 """
 
@@ -27,6 +28,10 @@ class TraceError(RooflineError):
 
 class ProfileError(RooflineError):
     """A hardware profile that is missing or malformed, or that lacks the figure asked of it."""
+
+
+class SavedError(RooflineError):
+    """A saved result that is missing, malformed, or of a schema that this version does not know."""
 
 
 class OutputError(RooflineError):

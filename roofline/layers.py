@@ -177,6 +177,15 @@ def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Tran
     return graph.ops[groups[index].ops[0]], list(lowered.transfers(index))
 
 
+def unfused_bytes(graph: Graph, layers: LayerTable) -> Ints:
+    """What each layer of a table that was lowered from `graph` would move if each of its ops ran on its own, bytes.
+
+    Against `LayerTable.mem_bytes` it shows what fusion saves; without fusion the two are the same.
+    """
+    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations)
+    return _ints(lowered.unfused_bytes(number) for number in range(len(groups)))
+
+
 def _group(
     graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str]
 ) -> tuple[list[Cost | None], list[Group], _Layers]:
@@ -241,10 +250,16 @@ class _Layers:
         """What a layer reads, op by op; a folded op reads nothing of its own but the tensor it works on."""
         reads: list[tuple[Value, int]] = []
         for index in group.ops:
-            op, item = self.graph.ops[index], _known(self.costs[index])
-            own = [(value, value.elements) for value in op.inputs] if item.reads is None else item.reads
-            reads += [(v, n) for v, n in own if not (index in group.folded and v.is_constant)]
+            reads += [(v, n) for v, n in self._op_reads(index) if not (index in group.folded and v.is_constant)]
         return reads
+
+    def _op_reads(self, index: int) -> Sequence[tuple[Value, int]]:
+        op, item = self.graph.ops[index], _known(self.costs[index])
+        return [(value, value.elements) for value in op.inputs] if item.reads is None else item.reads
+
+    def _op_writes(self, index: int) -> Sequence[tuple[Value, int]]:
+        op, item = self.graph.ops[index], _known(self.costs[index])
+        return item.writes or [(value, value.elements) for value in op.outputs]
 
     def _find_inner(self) -> None:
         outside = {id(value.root) for value in self.graph.outputs}
@@ -278,10 +293,14 @@ class _Layers:
             shape = (group.bias_elements,)
             yield Transfer("weight", "folded bias", shape, group.bias_elements, group.bias_elements * self.width)
         for index in group.ops:
-            op, item = self.graph.ops[index], _known(self.costs[index])
-            for value, elements in item.writes or [(value, value.elements) for value in op.outputs]:
+            for value, elements in self._op_writes(index):
                 if id(value) not in self._inner:
                     yield Transfer("output", value.name, value.shape, elements, elements * self._bytes_of(value))
+
+    def unfused_bytes(self, number: int) -> int:
+        """What the ops of layer `number` would move if each ran on its own."""
+        moved = ((*self._op_reads(index), *self._op_writes(index)) for index in self.groups[number].ops)
+        return sum(elements * self._bytes_of(value) for op in moved for value, elements in op)
 
     def _is_weight(self, value: Value) -> bool:
         return value.is_constant if self.compiled else value.is_weight

@@ -89,7 +89,7 @@ def load(
     else:
         entry = models.find(reference)
         module, name = build_on_meta(partial(entry.build, **arguments)), entry.name
-        default, source = entry.input_size, "the published size"
+        default, source = (arguments.get("in_chans", 3), *entry.input_size[1:]), "the published size"
     if arguments:
         name = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
     if input_size is not None:
@@ -102,10 +102,11 @@ def load(
         raise ModelError(
             f"an input of {given[:60]} (batch, then size) is beyond any machine; 2^44 elements are allowed"
         )
-    if entry is not None and min(size[1:]) < models.MIN_PX:
+    reduction = getattr(module, "reduction", models.REDUCTION)
+    if entry is not None and min(size[1:]) < reduction:
         given = "x".join(map(str, size))
         raise ModelError(
-            f"{entry.name} halves its input five times: height and width must be at least {models.MIN_PX} (got {given})"
+            f"{name} divides the size of its input by {reduction}: height and width must be at least that (got {given})"
         )
     return LoadedModel(
         reference=reference,

@@ -39,8 +39,16 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: The file cannot be written; what was there before is untouched.
     """
+    write_bytes(path, text.encode("utf-8", errors="replace"))  # a file name that is no UTF-8 may be part of a result
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` as `write_text` writes a text.
+
+    Raises:
+        OutputError: The file cannot be written; what was there before is untouched.
+    """
     check_writable(path)
-    data = text.encode("utf-8", errors="replace")  # a file name that is no UTF-8 may be part of a result
     try:
         if _is_stream(path):
             path.write_bytes(data)

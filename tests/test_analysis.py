@@ -349,6 +349,36 @@ def test_the_ridge_point_is_peak_over_bandwidth(analysis: Analysis) -> None:
     assert analysis.to_dict()["hardware"]["ridge_point_macs_per_byte"] == expected
 
 
+def test_the_profile_is_told_as_far_as_a_reader_needs_it_to_recompute(analysis: Analysis) -> None:
+    told, hardware = analysis.to_dict()["hardware"], analysis.hardware
+    assert told["peaks_macs_per_s"] == dict(hardware.peak_macs_per_s)
+    assert told["peak_macs_per_s"] == told["peaks_macs_per_s"][told["dtype"]]
+    assert (told["vector_ops_per_s"], told["layer_overhead_s"]) == (
+        hardware.vector_ops_per_s,
+        hardware.layer_overhead_s,
+    )
+    assert (told["class"], told["notes"]) == (hardware.device_class, hardware.notes)
+
+
+def test_intensity_and_unfused_traffic_of_each_layer(analysis: Analysis) -> None:
+    for row in analysis.rows():
+        moved = row["weight_bytes"] + row["activation_bytes"]
+        assert row["operational_intensity_macs_per_byte"] == pytest.approx(row["macs"] / max(1, moved))
+        assert row["unfused_bytes"] >= moved
+        if "+" not in row["ops"]:
+            assert row["unfused_bytes"] == moved
+    if analysis.layers.fusion == "none":
+        assert all(row["unfused_bytes"] == row["weight_bytes"] + row["activation_bytes"] for row in analysis.rows())
+
+
+def test_the_groups_of_the_json_are_those_of_the_result(mobile: Analysis) -> None:
+    told = mobile.to_dict()["groups"]
+    assert set(told) == {"kind", "stage"}
+    for group, parts in told.items():
+        assert [part["name"] for part in parts] == [total.name for total in mobile.by(group)]
+        assert [part["latency_s"] for part in parts] == [total.latency_s for total in mobile.by(group)]
+
+
 def test_energy_needs_both_figures() -> None:
     both = device(energy_per_mac_j=1e-12, energy_per_byte_j=1e-10)
     totals = roofline.analyze(nn.Linear(8, 4), PAIR[0], hw=both).totals()
@@ -467,6 +497,33 @@ def test_the_verdict_sees_when_a_network_stands_above_the_ridge() -> None:
     assert "at or above the ridge point of 10." in verdict.verdict()
 
 
+def test_a_saved_result_says_what_it_means(analysis: Analysis) -> None:
+    told = analysis.to_dict()
+    assert told["verdict"] == analysis.verdict()
+    assert told["defaults"] == list(analysis.defaults)
+    assert any(f"({analysis.layers.dtype})" in line for line in told["conventions"])
+    fusion = next(line for line in told["conventions"] if "usion" in line)
+    assert fusion.startswith("No fusion" if analysis.layers.fusion == "none" else "Epilogue fusion")
+    for sentence in (*told["notes"], *told["conventions"], *told["left_out"]):
+        assert sentence[0].isupper()
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+
+
+def test_the_conventions_name_the_terms_that_the_profile_adds() -> None:
+    plain, more = (
+        roofline.analyze(nn.Linear(8, 4), PAIR[0], hw=hardware).to_dict()["conventions"]
+        for hardware in (TOY, device(vector_ops_per_s=1e9, layer_overhead_s=1e-6))
+    )
+    assert plain[0].startswith(
+        "Time of a layer: the larger of its MACs at the peak and its bytes at the memory bandwidth"
+    )
+    assert "vector ops at their rate" in more[0]
+    assert "plus an overhead" in more[0]
+    assert "they cost their bytes alone" in plain[1]
+    assert "they cost their bytes alone" not in more[1]
+
+
 # --- docs/json.md -----------------------------------------------------------------------------------------------------
 
 DOC = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
@@ -477,6 +534,7 @@ HEADING = {
     "`hardware.figures.*`": ("hardware", "figures", "*"),
     "`totals`": ("totals",),
     "`layers[]`": ("layers", "*"),
+    "`groups.*[]`": ("groups", "*", "*"),
     "`uncounted_ops[]`": ("uncounted_ops", "*"),
     "`versions`": ("versions",),
 }

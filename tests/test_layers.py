@@ -23,7 +23,7 @@ from roofline.count import cost
 from roofline.errors import RooflineError
 from roofline.fuse import fuse
 from roofline.graph import Graph
-from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op
+from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op, unfused_bytes
 from roofline.trace import trace
 
 WIDTHS = [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)]
@@ -170,6 +170,14 @@ def test_a_residual_block() -> None:
         ("convolution+batch_norm+relu", kernel + 8, map_, map_),
         ("convolution+batch_norm+add+relu", kernel + 8, 2 * map_, map_),  # the other branch is one more read
     ]
+
+
+def test_a_residual_block_unfused() -> None:
+    map_, kernel = 8 * PIXELS, 8 * 8
+    graph = trace(residual_block(), maps(8))
+    first = (kernel + 2 * map_) + (4 * 8 + 2 * map_) + 2 * map_  # convolution, norm, relu
+    second = (kernel + 2 * map_) + (4 * 8 + 2 * map_) + 3 * map_ + 2 * map_  # and an add before the relu
+    assert unfused_bytes(graph, lower(graph, fusion="epilogue", dtype="int8")).tolist() == [first, second]
 
 
 def test_a_concat_reads_its_parts_and_writes_the_whole() -> None:
@@ -741,6 +749,22 @@ def test_fusion_never_changes_macs_and_never_adds_traffic_or_work(net: RandomNet
     assert fused.vector_ops.sum() <= unfused.vector_ops.sum()
     assert len(fused) <= len(unfused)
     assert fused.params == unfused.params
+
+
+@laws
+@given(networks())
+def test_a_layer_unfused_moves_what_its_ops_move_and_never_less_than_fused(net: RandomNet) -> None:
+    graph = trace(net, maps(4))
+    eager, fused = (lower(graph, fusion=fusion) for fusion in ("none", "epilogue"))
+    assert unfused_bytes(graph, eager).tolist() == eager.mem_bytes.tolist()
+    apart = unfused_bytes(graph, fused)
+    assert (apart >= fused.mem_bytes).all()
+    assert apart.sum() <= eager.mem_bytes.sum()  # what works on constants alone is in no layer of a compiled network
+    assert all(
+        own == moved
+        for own, moved, ops in zip(apart.tolist(), fused.mem_bytes.tolist(), fused.ops, strict=True)
+        if "+" not in ops
+    )
 
 
 @laws

@@ -79,6 +79,13 @@ def test_an_unknown_name_gets_the_nearest_ones() -> None:
     assert "Did you mean 'mobilenetv4_conv_s" in refusal("mobilenetv4_conv_smal")
 
 
+def test_channels_and_strides_that_arguments_change() -> None:
+    assert load("rexnet", arguments={"in_chans": 1}).inputs[0].shape == (1, 1, 224, 224)
+    assert load("anynetx", arguments={"strides": 1}, input_size=(3, 16, 16)).name == "anynetx(strides=1)"
+    with pytest.raises(ModelError, match=r"divides the size of its input by 128: .* \(got 3x64x64\)"):
+        load("anynetx", arguments={"strides": [8, 2, 2, 2]}, input_size=(3, 64, 64))
+
+
 def test_a_form_of_a_network_is_no_module_of_the_user() -> None:
     assert load("MobileOne-S0:train").name == "mobileone_s0:train"
 
@@ -93,7 +100,7 @@ def test_arguments_are_named_and_make_it_another_network() -> None:
 @pytest.mark.parametrize("size", [(3, 31, 64), (3, 224, 16)])
 def test_an_input_too_small_for_the_strides_is_refused(size: tuple[int, ...]) -> None:
     with pytest.raises(
-        ModelError, match="mobilenetv1_100 halves its input five times: height and width must be at least"
+        ModelError, match="mobilenetv1_100 divides the size of its input by 32: height and width must be at least"
     ):
         load("mobilenetv1", input_size=size)
 

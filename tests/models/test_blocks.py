@@ -16,7 +16,10 @@ from roofline.models.blocks import (
     ConvNorm,
     TensorFlowNorm,
     check_counts,
+    check_depths,
+    check_flags,
     check_positive,
+    check_share,
     depthwise,
     fold_norms,
     init_weights,
@@ -208,3 +211,30 @@ def test_other_than_whole_numbers(value: Any) -> None:
     with pytest.raises(ValueError, match="in_chans must be") as raised:
         check_counts(num_classes=1, in_chans=value)
     assert str(raised.value) == f"in_chans must be a whole number of at least 1 (got {value!r})"
+
+
+class TestChecks:
+    """Of arguments: one line that names the argument, says what would be right, and shows what was given, shortened."""
+
+    def test_shares(self) -> None:
+        check_share(se_ratio=0, other=1, third=0.25)
+        for bad in (-0.1, 1.1, math.nan, True, "x", None):
+            with pytest.raises(ValueError, match=r"^se_ratio must be from 0 \(none\) to 1 \(got "):
+                check_share(se_ratio=bad)  # type: ignore[arg-type]
+
+    def test_flags(self) -> None:
+        check_flags(se=True, inference=False)
+        for bad in (1, "false", None):
+            with pytest.raises(ValueError, match=r"^se must be True or False"):
+                check_flags(se=bad)  # type: ignore[arg-type]
+
+    def test_limits(self) -> None:
+        check_positive(width_mult=1000)
+        check_counts(num_classes=1_000_000)
+        check_depths(depth=1000)
+        with pytest.raises(ValueError, match=r"^width_mult must be at most 1000 \(got 1000\.5\)$"):
+            check_positive(width_mult=1000.5)
+        with pytest.raises(ValueError, match=r"^num_classes must be at most 1000000 \(got 1000001\)$"):
+            check_counts(num_classes=1_000_001)
+        with pytest.raises(ValueError, match=r"^depth must be at most 1000 \(got a number of more than 30 digits\)$"):
+            check_depths(depth=10**400)

@@ -329,7 +329,7 @@ def test_layers_have_telling_names() -> None:
         ({"branches": 0}, "branches must be a whole number of at least 1"),
         ({"num_classes": 0}, "num_classes must be a whole number"),
         ({"in_chans": -3}, "in_chans must be a whole number"),
-        ({"widths": (1.0, 1.0)}, r"one factor a stage, 4 in all \(got 2\)"),
+        ({"widths": (1.0, 1.0)}, r"one factor a stage, 4 in all \(got "),
         ({"widths": (1.0, 1.0, -1.0, 1.0)}, "widths must be a number above 0"),
     ],
 )

@@ -427,7 +427,7 @@ def test_forward_and_backward(name: str) -> None:
         ({"bottleneck_ratio": 1.5}, r"^bottleneck_ratio must be a whole number, or 1 over one \(got 1.5\)$"),
         ({"bottleneck_ratio": 1e-320}, "^bottleneck_ratio must be a whole number, or 1 over one"),
         ({"bottleneck_ratio": 0}, "^bottleneck_ratio must be a number above 0"),
-        ({"se_ratio": -0.1}, r"^se_ratio must be from 0 \(no squeeze-excite\) to 1 \(got -0.1\)$"),
+        ({"se_ratio": -0.1}, r"^se_ratio must be from 0 \(none\) to 1 \(got -0.1\)$"),
         ({"se_ratio": 1.1}, "^se_ratio must be from 0"),
         ({"stem_width": 0}, "^stem_width must be a whole number"),
         ({"num_classes": 0}, "^num_classes must be a whole number"),

@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from roofline.layers import lower
 from roofline.loading import build_on_meta
 from roofline.models.activations import SqueezeExcite
-from roofline.models.blocks import ConvNorm, fold_norms
-from roofline.models.rexnet import VARIANTS, DepthwiseSeparable, RankExpansionBlock, ReXNet, ReXNetLite, ReXNetPlain
+from roofline.models.blocks import ConvNorm, DepthwiseSeparable, fold_norms
+from roofline.models.rexnet import VARIANTS, RankExpansionBlock, ReXNet, ReXNetLite, ReXNetPlain
 from roofline.trace import trace
 
 FULL = [f"rexnet_{width}" for width in ("090", "100", "130", "150", "200", "220", "300")]
@@ -364,7 +364,7 @@ def test_forward_and_backward(name: str) -> None:
     [
         ("rexnet_100", {"width_mult": 0}, r"^width_mult must be a number above 0 \(got 0\)$"),
         ("rexnet_100", {"depth_mult": -1.0}, r"^depth_mult must be a number above 0 \(got -1.0\)$"),
-        ("rexnet_100", {"se_ratio": -0.1}, r"^se_ratio must be from 0 \(no squeeze-excite\) to 1 \(got -0.1\)$"),
+        ("rexnet_100", {"se_ratio": -0.1}, r"^se_ratio must be from 0 \(none\) to 1 \(got -0.1\)$"),
         ("rexnet_100", {"se_ratio": 12}, r"^se_ratio must be from 0 .* \(got 12\)$"),
         ("rexnet_100", {"num_classes": 0}, "^num_classes must be a whole number of at least 1"),
         ("rexnet_lite_100", {"in_chans": 0}, "^in_chans must be a whole number of at least 1"),

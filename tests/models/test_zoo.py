@@ -17,12 +17,10 @@ from roofline.models.blocks import ConvNorm, fold_norms
 from roofline.models.mobilenetv4 import LayerScale
 from roofline.trace import trace
 
-MANY_PARAMS = 12_000_000  # beyond, drawing the weights takes longer than all else; the same code runs with fewer
+MANY_PARAMS = 150_000_000  # one form of MobileNetV4 has 320 M, for what would be a blow-up; its code runs in others
 
-FAMILIES = {entry.family for entry in models.entries()}
 EVERY = pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
-SMALLEST = {min((e for e in models.entries() if e.family == of), key=lambda e: e.params).name for of in FAMILIES}
-RUNNABLE = [entry for entry in models.entries() if entry.params < MANY_PARAMS or entry.name in SMALLEST]
+RUNNABLE = [entry for entry in models.entries() if entry.params < MANY_PARAMS]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +40,7 @@ def test_it_ends_at_one_32nd_of_the_resolution(entry: Entry) -> None:
         model(torch.empty(1, 3, 320, 320, device="meta"))
     assert min(size for size in sizes if size > 1) >= 5  # keys and values may be at half of it
     assert 10 in sizes
-    assert models.MIN_PX == 320 // 10
+    assert models.REDUCTION == 320 // 10
 
 
 @EVERY

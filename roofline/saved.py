@@ -1,0 +1,432 @@
+"""Results that were saved as JSON, read back as the plain data that reports are drawn from.
+
+Nothing of a file is ever executed. What a drawing needs is checked here, so that nothing later meets a value of the
+wrong kind; keys that this version does not know are kept and left alone. Every problem is a `SavedError` of one line
+that names the file and, where there is one, the line or the key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sized
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypeVar, cast
+
+from annotated_types import Ge, Gt, Len, Lt, MinLen
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
+from roofline.errors import SavedError
+from roofline.units import printable
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema, ErrorDetails
+
+MAX_BYTES = 256 * 10**6  # a result of 300 layers has 150 kB
+
+
+def load_saved(path: str | Path) -> dict[str, Any]:
+    """Read a saved analysis, sweep or comparison.
+
+    Raises:
+        SavedError: There is no such file, it is not JSON, no result of roofline, of a schema that this version does
+            not know, or lacks something that its schema asks for.
+    """
+    from pydantic import ValidationError
+
+    data = _parse(_read(Path(path)), path)
+    if not isinstance(data, dict) or not isinstance(data.get("schema"), str):
+        raise SavedError(f"{path} is no saved result of roofline: it has no 'schema' (-o result.json saves one)")
+    what = _what(data["schema"], path)
+    try:
+        _checked(what).validate_python(data, strict=True)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False)[0]
+        raise SavedError(f"{path}: {_problem(first)} (schema {data['schema']})") from None
+    return data
+
+
+def load_analysis(path: str | Path) -> dict[str, Any]:
+    """Read a saved analysis.
+
+    Raises:
+        SavedError: As `load_saved`; or the file holds another kind of result.
+    """
+    data = load_saved(path)
+    what = data["schema"].split("/")[1]
+    if what != "analysis":
+        raise SavedError(f"{path} holds a saved {what}, and a saved analysis is needed ('roofline report' draws both)")
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise SavedError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise SavedError(f"{path} is a folder, not a saved result") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise SavedError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > MAX_BYTES:
+        raise SavedError(f"{path} is larger than {MAX_BYTES // 10**6} MB, which no saved result is")
+    return data
+
+
+def _parse(data: bytes, path: str | Path) -> object:
+    try:
+        return json.loads(data.decode(json.detect_encoding(data)), parse_constant=_refuse, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise SavedError(f"{path}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SavedError(f"{path}:{line}: not JSON: not {error.encoding} text") from None
+    except RecursionError:
+        raise SavedError(f"{path}: nested deeper than any result") from None
+    except SavedError as refused:
+        raise SavedError(f"{path}: {refused}") from None
+    except ValueError:  # Python refuses whole numbers of more than 4300 digits
+        raise SavedError(f"{path}: holds a number with thousands of digits") from None
+
+
+def _refuse(constant: str) -> object:
+    raise SavedError(f"holds {constant}, which is no number of a result")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise SavedError(f"holds {text[:40]}, which is out of the range of numbers")
+    return value
+
+
+def _what(schema: str, path: str | Path) -> str:
+    """The kind of result, a key of `SCHEMAS`, of a schema, which is ``roofline/WHAT/VERSION``."""
+    parts = re.fullmatch(r"roofline/([a-z]+)/([0-9]{1,9})", schema)
+    what, version = (parts[1], int(parts[2])) if parts else ("", 0)
+    known = {what: f"roofline/{what}/{newest}" for what, (newest, *_) in SCHEMAS.items()}
+    if what not in known:
+        raise SavedError(f"{path} has the schema {schema[:60]!r}, which is none of {', '.join(known.values())}")
+    newest = SCHEMAS[what][0]
+    if version > newest:
+        raise SavedError(
+            f"{path} was made by a newer roofline: its schema is {schema}, and this version reads up to {known[what]}"
+        )
+    if version < newest:
+        raise SavedError(
+            f"{path} has the schema {schema}, which there never was; known are {', '.join(known.values())}"
+        )
+    return what
+
+
+@cache
+def _checked(what: str) -> TypeAdapter[Any]:
+    from pydantic import AfterValidator, TypeAdapter
+
+    _, schema, fits = SCHEMAS[what]
+    checked: Any = Annotated[schema, AfterValidator(fits)]
+    return TypeAdapter(checked)
+
+
+def _problem(error: ErrorDetails) -> str:
+    """Which key it is, and in our words, or else in pydantic's, what is wrong with it and what would be right."""
+    context = error.get("ctx", {})
+    steps = (step for step in error["loc"] if step not in (_InputShape.ONE, _InputShape.SEVERAL))
+    key = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:60])}" for step in steps)
+    match error["type"]:
+        case "value_error":
+            return str(context["error"])  # of `_sweep_fits` or `_comparison_fits`, which name the key
+        case "missing":
+            wrong = "is missing"
+        case "too_short" | "too_long":
+            wrong = error["msg"].replace("List should", "must").replace(" after validation", "")
+        case kind:
+            right = _RIGHT[kind].format(**context) if kind in _RIGHT else error["msg"].removeprefix("Input should be ")
+            wrong = f"must be {right} (got {_shown(error['input'])})"
+    return f"{key.removeprefix('.')} {wrong}"
+
+
+_RIGHT = {
+    "dict_type": "an object",
+    "list_type": "a list",
+    "string_type": "text",
+    "int_type": "a whole number, 0 or more",
+    "float_type": "a number, 0 or more",
+    "greater_than_equal": "{ge:g} or more",
+    "greater_than": "more than {gt:g}",
+    "less_than": "less than {lt:g}",
+}
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case dict() | list():
+            return "an object" if isinstance(value, dict) else "a list"
+        case int() if not -(10**30) < value < 10**30:
+            return "a number with many digits"
+        case _:
+            text = repr(value)
+            return text if len(text) <= 40 else f"{text[:36]}...'"
+
+
+# --- the schemas ----------------------------------------------------------------------------------------------------
+
+
+class _FirstWrong:
+    """Ends the check of a list at its first wrong item: no more are told, and a hostile file has millions."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return cast("CoreSchema", {**handler(source), "fail_fast": True})
+
+
+T = TypeVar("T")
+Many = Annotated[list[T], _FirstWrong]
+Count = Annotated[int, Ge(0), Lt(2**63)]
+Number = Annotated[float, Ge(0), Lt(1e300)]  # `_parse` lets no NaN and no infinity in
+Positive = Annotated[float, Gt(0), Lt(1e300)]
+Shape = Many[Count]
+Interval = Annotated[Many[Number], Len(2, 2)]
+
+
+class _InputShape(list[Any]):
+    """Sizes, or a list of such lists for a model with several inputs."""
+
+    ONE, SEVERAL = "<one>", "<several>"  # in the places of errors, beside the keys
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        choices = {cls.ONE: handler.generate_schema(Shape), cls.SEVERAL: handler.generate_schema(Many[Shape])}
+        return core_schema.tagged_union_schema(choices, discriminator=cls._choice)
+
+    @classmethod
+    def _choice(cls, value: object) -> str:
+        several = isinstance(value, list) and any(isinstance(item, list) for item in value)
+        return cls.SEVERAL if several else cls.ONE
+
+
+# A key that came later, which an older file lacks, is `NotRequired`.
+
+
+class _Uncounted(TypedDict):
+    name: str
+    calls: Count
+    mem_bytes: Count
+
+
+class _Group(TypedDict):
+    name: str
+    layers: Count
+    macs: Count
+    mem_bytes: Count
+    latency_s: Number
+    memory_bound_s: Number
+
+
+class _Groups(TypedDict):
+    kind: Many[_Group]
+    stage: Many[_Group]
+
+
+class _Figure(TypedDict):
+    value: Number
+    kind: str
+    source: str
+
+
+class _Model(TypedDict):
+    reference: str
+    name: str
+    input_shape: _InputShape
+    params: Count
+    arguments: NotRequired[dict[str, object]]
+
+
+_Class = TypedDict("_Class", {"class": str}, total=False)
+
+
+class _Hardware(_Class):
+    id: str
+    name: str
+    dtype: str
+    peak_macs_per_s: Positive
+    bandwidth_bytes_per_s: Positive
+    ridge_point_macs_per_byte: Positive
+    figures: dict[str, _Figure]
+    peaks_macs_per_s: NotRequired[dict[str, Positive]]
+    vector_ops_per_s: NotRequired[Positive | None]
+    layer_overhead_s: NotRequired[Number]
+    notes: NotRequired[str]
+
+
+class _Cost(TypedDict):
+    macs: Count
+    vector_ops: Count
+    weight_bytes: Count
+    activation_bytes: Count
+    mac_time_s: Number
+    mem_time_s: Number
+    latency_s: Number
+
+
+class _Totals(_Cost):
+    compute_bound_share: Number
+    operational_intensity_macs_per_byte: Number
+    peak_activation_bytes: Count
+    energy_j: Number | None
+
+
+class _Layer(_Cost):
+    name: str
+    kind: str
+    ops: str
+    input_shape: Shape
+    output_shape: Shape
+    bound: Literal["memory", "compute"]
+    operational_intensity_macs_per_byte: NotRequired[Number]
+    unfused_bytes: NotRequired[Count]
+
+
+class _Analysis(TypedDict):
+    model: _Model
+    hardware: _Hardware
+    fusion: str
+    batch: Count
+    latency_kind: Literal["bound", "prediction"]
+    totals: _Totals
+    layers: Many[_Layer]
+    uncounted_ops: Many[_Uncounted]
+    versions: dict[str, str]
+    verdict: NotRequired[str]
+    groups: NotRequired[_Groups]
+    defaults: NotRequired[Many[str]]
+    notes: NotRequired[Many[str]]
+    conventions: NotRequired[Many[str]]
+    left_out: NotRequired[Many[str]]
+
+
+class _SweptLayers(TypedDict):
+    kind: Many[str]
+    macs: Many[Count]
+    mem_bytes: Many[Count]
+
+
+class _Swept(TypedDict):
+    name: str
+    top1: Number | None
+    macs: Count
+    mem_bytes: Count
+    input_shapes: Many[Shape]
+    dtype: str
+    fusion: str
+    latency: Many[Number | None]
+    pareto_intervals: Many[Interval] | None
+    layers: _SweptLayers
+    uncounted_ops: Many[_Uncounted]
+    fused_activations: NotRequired[Many[str]]
+
+
+class _Crossing(TypedDict):
+    a: str
+    b: str
+    ridge_point: Number
+
+
+class _Coincidence(TypedDict):
+    a: str
+    b: str
+    low: Number
+    high: Number
+
+
+class _Profile(TypedDict):
+    id: str
+    name: str
+    dtype: str
+    ridge_point: Number
+    figures: dict[str, _Figure]
+    kind: NotRequired[str]
+
+
+class _Sweep(TypedDict):
+    normalisation: Literal["peak", "bandwidth"]
+    scale: Literal["linear", "log"]
+    ridge_range: Interval
+    ridge_points: Many[Number]
+    models: Annotated[Many[_Swept], MinLen(1)]
+    crossings: Many[_Crossing]
+    coincidences: Many[_Coincidence]
+    versions: dict[str, str]
+    profiles: NotRequired[Many[_Profile]]
+
+
+class _Side(TypedDict):
+    label: str
+    model: str
+    device: str
+
+
+class _Pair(TypedDict):
+    baseline: Count | None
+    other: Count | None
+
+
+class _Difference(TypedDict):
+    baseline: Count
+    other: Count
+    layers: Many[_Pair]
+
+
+class _Comparison(TypedDict):
+    totals: Many[_Side]
+    analyses: Annotated[Many[_Analysis], MinLen(2)]
+    differences: Many[_Difference]
+    versions: dict[str, str]
+
+
+def _sweep_fits(sweep: _Sweep) -> _Sweep:
+    for number, model in enumerate(sweep["models"]):
+        layers = model["layers"]
+        _length(model["latency"], f"models[{number}].latency", sweep["ridge_points"])
+        _length(layers["macs"], f"models[{number}].layers.macs", layers["kind"])
+        _length(layers["mem_bytes"], f"models[{number}].layers.mem_bytes", layers["kind"])
+    return sweep
+
+
+def _comparison_fits(comparison: _Comparison) -> _Comparison:
+    """Each layer of both sides is in one pair: else the parts would not add up to the whole."""
+    analyses = comparison["analyses"]
+    _length(comparison["totals"], "totals", analyses)
+    for number, difference in enumerate(comparison["differences"]):
+        key, pairs = f"differences[{number}]", difference["layers"]
+        sides: tuple[Literal["baseline", "other"], ...] = ("baseline", "other")
+        for side in sides:
+            if difference[side] >= len(analyses):
+                raise ValueError(f"{key}.{side} must be below {len(analyses)} (got {difference[side]})")
+            layers = len(analyses[difference[side]]["layers"])
+            if sorted(at for pair in pairs if (at := pair[side]) is not None) != list(range(layers)):
+                raise ValueError(f"{key}.layers must hold each of the {layers} layers of its {side} once")
+        for place, pair in enumerate(pairs):
+            if pair["baseline"] is None and pair["other"] is None:
+                raise ValueError(f"{key}.layers[{place}] is a pair of nothing")
+    return comparison
+
+
+def _length(items: Sized, key: str, like: Sized) -> None:
+    if len(items) != len(like):
+        raise ValueError(f"{key} must have {len(like)} items (it has {len(items)})")
+
+
+SCHEMAS: Mapping[str, tuple[int, Any, Callable[..., object]]] = {  # newest version, what it holds, how that fits
+    "analysis": (1, _Analysis, lambda analysis: analysis),
+    "sweep": (1, _Sweep, _sweep_fits),
+    "comparison": (1, _Comparison, _comparison_fits),
+}
