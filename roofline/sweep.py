@@ -20,11 +20,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from itertools import chain, combinations, count, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +60,7 @@ NOT_ON_THE_AXIS = "The terms that a profile may add to eq. 1: a rate of vector o
 _OPERATION_OF = {kind: operation for operation, kinds in OPERATIONS.items() for kind in kinds}
 
 Floats = NDArray[np.float64]
+Record = TypeVar("Record")
 Interval = tuple[float, float]
 
 
@@ -580,7 +581,9 @@ class RidgeSweep:
         points = np.array(data["ridge_points"], dtype=np.float64)
         swept = _swept(map(_saved_candidate, data["models"]), points, data["normalisation"])
         profiles = tuple(
-            MarkedProfile(**{**mark, "figures": {path: Figure(**figure) for path, figure in mark["figures"].items()}})
+            _known(
+                MarkedProfile, {**mark, "figures": {k: _known(Figure, figure) for k, figure in mark["figures"].items()}}
+            )
             for mark in data.get("profiles", ())
         )
         return cls(
@@ -662,6 +665,11 @@ def _model_dict(
     }
 
 
+def _known(record: type[Record], data: Mapping[str, Any]) -> Record:
+    """A record of plain data, without the keys that a later release may have added."""
+    return record(**{field.name: data[field.name] for field in fields(record) if field.name in data})  # type: ignore[arg-type]
+
+
 def _saved_candidate(model: Mapping[str, Any]) -> Candidate:
     """What `_model_dict` made plain data of."""
     layers = model["layers"]
@@ -678,7 +686,7 @@ def _saved_candidate(model: Mapping[str, Any]) -> Candidate:
         fusion=model["fusion"],
         dtype=model["dtype"],
         fused_activations=frozenset(model.get("fused_activations", ())),
-        uncounted_ops=tuple(UncountedOp(**op) for op in model["uncounted_ops"]),
+        uncounted_ops=tuple(_known(UncountedOp, op) for op in model["uncounted_ops"]),
     )
     shapes = tuple(tuple(shape) for shape in model["input_shapes"])
     return Candidate(name=model["name"], layers=saved, top1=model["top1"], input_shapes=shapes)

@@ -866,3 +866,13 @@ for heavy in ("torch", "pandas", "pydantic"):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_keys_that_a_later_release_adds_are_no_obstacle() -> None:
+    data = sweep("mobilenetv4_conv_small", points=2, hw="pixel6_tpu").to_dict()
+    data["later"] = data["profiles"][0]["later"] = data["models"][0]["later"] = 1
+    for figure in data["profiles"][0]["figures"].values():
+        figure["later"] = 1
+    again = RidgeSweep.from_dict(data)
+    assert again.profiles[0].id == "pixel6_tpu"
+    assert again.models[0].macs == data["models"][0]["macs"]

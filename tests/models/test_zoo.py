@@ -21,6 +21,7 @@ MANY_PARAMS = 150_000_000  # one form of MobileNetV4 has 320 M, for what would b
 
 EVERY = pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
 RUNNABLE = [entry for entry in models.entries() if entry.params < MANY_PARAMS]
+LIGHT = [entry for entry in RUNNABLE if entry.params < 20_000_000]  # the larger ones have the same kinds of block
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ def test_it_runs_and_takes_a_step(entry: Entry) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("entry", RUNNABLE, ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", LIGHT, ids=lambda e: e.name)
 def test_folding_the_norms_keeps_the_function(entry: Entry) -> None:
     model, x = entry.build(num_classes=7).double().eval(), torch.randn(1, 3, 64, 64, dtype=torch.float64)
     for module in model.modules():
