@@ -30,7 +30,19 @@ from roofline.errors import ModelError, did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Entry", "Family", "Published", "entries", "family", "find", "is_pattern", "knows", "match", "names"]
+__all__ = [
+    "Entry",
+    "Family",
+    "Published",
+    "entries",
+    "expand",
+    "family",
+    "find",
+    "is_pattern",
+    "knows",
+    "match",
+    "names",
+]
 
 REDUCTION = 32  # every variant of the zoo halves its input five times; what arguments make of it may do otherwise
 
@@ -216,6 +228,17 @@ def match(pattern: str) -> tuple[Entry, ...]:
     if not found:
         raise ModelError(f"no model matches {pattern!r}; 'roofline models' lists all")
     return found
+
+
+def expand(reference: str) -> tuple[str, ...]:
+    """Return the names that a pattern matches; any other reference as it is.
+
+    Raises:
+        ModelError: A pattern that matches nothing.
+    """
+    if not is_pattern(reference) or ".py:" in reference or reference.lower().endswith(".json"):
+        return (reference,)  # a folder's name may have brackets
+    return tuple(entry.name for entry in match(reference))
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from roofline.analysis import stage_of
-from roofline.reports.figures import KIND_COLORS, card, color, escape, layout, log_axis
+from roofline.reports.figures import card, color, escape, kind_color, layout, log_axis
 from roofline.reports.pages import Device, Page, seconds, shape
 from roofline.reports.tables import Cell, Column, Table
 from roofline.units import percent, si, significant
@@ -49,7 +49,7 @@ def page(data: Mapping[str, Any]) -> Page:
             "hardware": hardware,
             "layer_count": len(layers),
             "zero_count": sum(not layer["macs"] for layer in layers),
-            "kinds": [{"name": group["name"], "color": _kind_color(group["name"])} for group in data["groups"]["kind"]],
+            "kinds": [{"name": group["name"], "color": kind_color(group["name"])} for group in data["groups"]["kind"]],
             "fused": fused,
             "notes": data["notes"],
             "layer_table": _layer_table(data),
@@ -179,7 +179,7 @@ def _layer_table(data: Mapping[str, Any]) -> Table:
         cells = {
             "name": Cell(layer["name"]),
             "number": Cell(str(number)),
-            "kind": Cell(layer["kind"], color=_kind_color(layer["kind"])),
+            "kind": Cell(layer["kind"], color=kind_color(layer["kind"])),
             "output_shape": Cell(shape(layer["output_shape"])),
             "macs": Cell(si(layer["macs"]), layer["macs"]),
             "weight_bytes": Cell(si(layer["weight_bytes"]), layer["weight_bytes"]),
@@ -211,7 +211,7 @@ def _group_table(data: Mapping[str, Any], group: str, caption: str) -> Table:
     )
     rows = [
         [
-            Cell(part["name"], color=_kind_color(part["name"]) if group == "kind" else ""),
+            Cell(part["name"], color=kind_color(part["name"]) if group == "kind" else ""),
             Cell(str(part["layers"])),
             Cell(si(part["macs"]), part["macs"]),
             Cell(si(part["mem_bytes"]), part["mem_bytes"]),
@@ -230,10 +230,6 @@ def _memory_share(part: Mapping[str, Any]) -> float:
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def _kind_color(kind: str) -> str:
-    return color(kind if kind in KIND_COLORS else "other")
 
 
 def _card(layer: Layer, total_s: float) -> str:
@@ -302,7 +298,7 @@ def _roofline(data: Mapping[str, Any]) -> go.Figure:
                 mode="markers", name=escape(kind), legendgroup=kind, customdata=[i for i, _ in chosen],
                 hovertext=[_card(layer, total_s) for _, layer in chosen], hoverinfo="text",
                 marker={
-                    "color": _kind_color(kind), "opacity": 0.8, "line": {"color": color("page"), "width": 1},
+                    "color": kind_color(kind), "opacity": 0.8, "line": {"color": color("page"), "width": 1},
                     "size": [layer["latency_s"] for _, layer in chosen], "sizemode": "area", "sizemin": 3,
                     "sizeref": 2 * longest / LARGEST_DOT_PX**2,
                     "symbol": [_symbol(layer["bound"]) for _, layer in chosen],
@@ -425,7 +421,7 @@ def _course(layers: Sequence[Layer]) -> go.Figure:
         data=[
             go.Bar(
                 x=times, base=ends[:-1], y=list(range(1, len(layers) + 1)), orientation="h", width=1,
-                marker={"color": [_kind_color(layer["kind"]) for layer in layers], "line": {"width": 0}},
+                marker={"color": [kind_color(layer["kind"]) for layer in layers], "line": {"width": 0}},
                 customdata=list(range(len(layers))), hovertext=[_card(layer, total_s) for layer in layers],
                 hoverinfo="text", textposition="none", meta={"role": "bars"},
             ),
@@ -493,7 +489,7 @@ def _tree(layers: Sequence[Layer]) -> go.Figure:
 
     for number, (path, layer) in enumerate(zip(paths, layers, strict=True)):
         parent = add_module(path if path in times else path[:-1])
-        add(f"layer {number}", parent, path[-1], values=layer["latency_s"], colors=_kind_color(layer["kind"]),
+        add(f"layer {number}", parent, path[-1], values=layer["latency_s"], colors=kind_color(layer["kind"]),
             customdata=number, hovertext=_card(layer, total_s))  # fmt: skip
     columns = {key: [node[key] for node in nodes.values()] for key in next(iter(nodes.values()), {})}
     return go.Figure(

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from roofline import comparison_words as words
 from roofline.comparison import Comparison, Contribution, Difference, LayerChange, Side, from_dict, traits
-from roofline.reports.figures import KIND_COLORS, card, color, escape, layout, log_axis, series
+from roofline.reports.figures import card, color, escape, kind_color, layout, log_axis, series
 from roofline.reports.pages import Device, Page, seconds
 from roofline.reports.tables import Cell, Column, Table
 from roofline.units import percent, si, significant
@@ -297,7 +297,7 @@ def _bars_table(comparison: Comparison, letters: Letters) -> Table:
         *(Column(key=f"latency_s_{letter}", label=letter, numeric=True) for letter in letters.values()),
     ]
     rows = [
-        [Cell(kind, color=_kind_color(kind)), *(Cell(seconds(time) if time else NONE, time) for time in times)]
+        [Cell(kind, color=kind_color(kind)), *(Cell(seconds(time) if time else NONE, time) for time in times)]
         for kind, times in comparison.by("kind").items()
     ]
     return Table(id="by-kind", caption="Time by kind of layer", columns=columns, rows=rows)
@@ -315,7 +315,7 @@ def _group_table(difference: Difference, group: str) -> Table:
     )
     rows = [
         [
-            Cell(part.name, color=_kind_color(part.name) if group == "kind" else ""),
+            Cell(part.name, color=kind_color(part.name) if group == "kind" else ""),
             Cell(str(part.baseline_layers)),
             Cell(str(part.layers)),
             Cell(seconds(part.baseline_s), part.baseline_s),
@@ -371,7 +371,7 @@ def _layer_table(difference: Difference, unit: tuple[float, str, int]) -> Table:
                 Cell(change.name),
                 Cell(str(rank)),
                 Cell(change.status),
-                Cell(change.kind, color=_kind_color(change.kind)),
+                Cell(change.kind, color=kind_color(change.kind)),
                 *(Cell(NONE if layer is None else f"{time_s / scale:.{decimals}f}", "" if layer is None else time_s)
                   for layer, time_s in ((old, before_s), (new, after_s))),
                 Cell(f"{sign}{abs(change.delta_s) / scale:.{decimals}f}", change.delta_s),
@@ -415,10 +415,6 @@ def _bytes(layer: Layer) -> int:
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
-
-
-def _kind_color(kind: str) -> str:
-    return color(kind if kind in KIND_COLORS else "other")
 
 
 def _bars(comparison: Comparison, letters: Letters) -> go.Figure:
@@ -527,7 +523,7 @@ def _roofline(difference: Difference, letters: Letters) -> go.Figure:
         traces.append(
             go.Scatter(
                 x=[None], y=[None], mode="markers", name=escape(kind), legendgroup=kind, hoverinfo="skip",
-                marker={"color": _kind_color(kind), "size": 11}, meta={"role": "key"},
+                marker={"color": kind_color(kind), "size": 11}, meta={"role": "key"},
             )
         )  # fmt: skip
     for which in (0, 1):
@@ -539,8 +535,8 @@ def _roofline(difference: Difference, letters: Letters) -> go.Figure:
                     legendgroup=kind, showlegend=False, customdata=[dot.item for dot in chosen],
                     hovertext=[dot.hover for dot in chosen], hoverinfo="text",
                     marker={
-                        "color": _kind_color(kind), "opacity": 0.85 if which else 1.0,
-                        "line": {"color": color("page") if which else _kind_color(kind), "width": 1 if which else 1.5},
+                        "color": kind_color(kind), "opacity": 0.85 if which else 1.0,
+                        "line": {"color": color("page") if which else kind_color(kind), "width": 1 if which else 1.5},
                         "size": [dot.layer["latency_s"] for dot in chosen], "sizemode": "area", "sizemin": 3.5,
                         "sizeref": 2 * longest / LARGEST_DOT_PX**2,
                         "symbol": [_symbol(dot.layer["bound"], which) for dot in chosen],

@@ -87,6 +87,11 @@ def color(name: str) -> str:
     return f"var(--{name.replace('_', '-')})"
 
 
+def kind_color(kind: str) -> str:
+    """The colour of a kind of layer; one that is not known, as a later release may save it, has that of `other`."""
+    return color(kind if kind in KIND_COLORS else "other")
+
+
 def series(number: int) -> dict[str, str]:
     """Colour and dash of curve `number`; the dashes change where the colours come round again."""
     count = len(SERIES_COLORS)

@@ -50,13 +50,14 @@ def render_sweep(
 
 
 def how(sweep: RidgeSweep) -> str:
-    """Range, dtype and fusion.
+    """Range, inputs, dtype and fusion.
 
     Where models differ in the last two, they are left out.
     """
     low, high = (significant(end) for end in sweep.ridge_range)
     choices = {(m.layers.dtype, m.layers.fusion, m.layers.fused_activations) for m in sweep.models}
-    said = [f"{low} to {high} MACs/byte"]
+    inputs = dict.fromkeys(" and ".join(map(shape, model.candidate.input_shapes)) for model in sweep.models)
+    said = [f"{low} to {high} MACs/byte", f"input{'s' if len(inputs) > 1 else ''} {', '.join(inputs)}"]
     if len(choices) == 1:
         dtype, fusion, activations = next(iter(choices))
         fused = f" ({', '.join(sorted(activations))})" if activations and fusion != "none" else ""
@@ -67,6 +68,12 @@ def how(sweep: RidgeSweep) -> str:
 def notes(sweep: RidgeSweep) -> list[str]:
     """What a reader has to know: the scale, the profiles that are marked, ties, and what was not counted."""
     lines = [SCALE]
+    by_input: dict[str, list[str]] = {}
+    for model in sweep.models:
+        by_input.setdefault(" and ".join(map(shape, model.candidate.input_shapes)), []).append(model.name)
+    if len(by_input) > 1:
+        groups = "; ".join(f"{', '.join(names)}: {of}" for of, names in by_input.items())
+        lines.append(f"Not alike in input, which is the published size if not given: {groups}.")
     if sweep.profiles:
         marks = ", ".join(f"{mark.id} {significant(mark.ridge_point)}" for mark in sweep.profiles)
         lines.append(f"Ridge points of devices at {sweep.profiles[0].dtype}: {marks}.")

@@ -103,18 +103,25 @@ MODEL = click.argument("model", metavar="MODEL", shell_complete=_complete_model)
 MODELS = click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=_complete_model)
 ONE_DEVICE = click.option("--hw", metavar="PROFILE", shell_complete=_complete_hardware,
                           help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
-MODEL_OPTIONS = (
-    click.option("--batch", type=click.IntRange(min=1), help="Images a pass; 1 if not given."),
-    click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given."),
-    click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
-                 help="Argument for MODEL's constructor, as in width_mult=0.5; may be given again."),
-    click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
-                 help="Width of the tensors; the profile's if not given."),
-    click.option("--fusion", type=click.Choice(["none", "epilogue"]),
-                 help="Which ops run as one layer; the profile's if not given."),
-)  # fmt: skip
 
 
+def _options_of_a_model(dtype: str, fusion: str) -> tuple[Callable[..., Any], ...]:
+    """The options that build and analyze a model, where these two are what is taken if not given."""
+    return (
+        click.option("--batch", type=click.IntRange(min=1), help="Images a pass; 1 if not given."),
+        click.option("--input-size", type=InputSize(), metavar="CxHxW",
+                     help="Input size; the published one if not given."),
+        click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
+                     help="Argument for MODEL's constructor, as in width_mult=0.5; may be given again."),
+        click.option("--dtype", type=click.Choice(["fp32", "fp16", "bf16", "int8"]),
+                     help=f"Width of the tensors; {dtype} if not given."),
+        click.option("--fusion", type=click.Choice(["none", "epilogue"]),
+                     help=f"Which ops run as one layer; {fusion} if not given."),
+    )  # fmt: skip
+
+
+MODEL_OPTIONS = _options_of_a_model("the profile's", "the profile's")
+SWEEP_OPTIONS = _options_of_a_model("int8, whatever --hw says,", "epilogue")
 PAGE_OPTIONS = (
     click.option("--html", type=click.Path(path_type=Path), metavar="FILE",
                  help="Also write a report to open in a browser."),
@@ -141,8 +148,10 @@ class Pages:
         """Whether there is anything to draw."""
         return any(path is not None for path in (self.html, self.png, self.svg))
 
-    def check(self) -> None:
-        """Find out before the work whether the report can be written."""
+    def check(self, output: Path | None = None) -> None:
+        """Find out before the work whether the report can be written, and is not the file of the answer too."""
+        if self.html is not None and output is not None and self.html.resolve() == output.resolve():
+            raise click.UsageError(f"--html and -o both name {output}")
         if self.html is not None:
             from roofline.output import check_writable
 
@@ -224,6 +233,11 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
     return _with_options(command, MODEL_OPTIONS, ModelOptions, "options")
 
 
+def _sweep_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `SWEEP_OPTIONS`, which reach it as one `ModelOptions`."""
+    return _with_options(command, SWEEP_OPTIONS, ModelOptions, "options")
+
+
 def _analysis(model: str, hw: str | None, options: ModelOptions) -> Analysis:
     """Run the pipeline."""
     if hw is None:
@@ -293,13 +307,15 @@ def analyze(
 
         if format not in ("table", "json"):
             raise click.UsageError(f"--cross-check prints a table or JSON, not {format}")
+        if pages.wanted:
+            raise click.UsageError("--cross-check has no report to draw: leave out --html, --png and --svg")
         check = _cross_check(model, hw, options)
         if format == "json":
             _emit(json.dumps(check.to_dict(), indent=2) + "\n", output)
         else:
             _show(lambda _: render_cross_check(check), output)
         return
-    pages.check()
+    pages.check(output)
     analysis = _analysis(model, hw, options)
     if pages.wanted:
         pages.write(analysis.to_dict())
@@ -379,15 +395,11 @@ def compare(
     """
     output = None if output == Path("-") else output
     format = _format_of(format, output)
-    pages.check()
-    from roofline.comparison import compare_models, is_saved
-    from roofline.models import is_pattern, match
+    pages.check(output)
+    from roofline.comparison import compare_models
+    from roofline.models import expand
 
-    named = [
-        name
-        for model in models
-        for name in ([entry.name for entry in match(model)] if is_pattern(model) and not is_saved(model) else [model])
-    ]
+    named = [name for model in models for name in expand(model)]
     with redirect_stdout(sys.stderr):
         comparison = compare_models(named, hw=devices, **options.keywords())
     if pages.wanted:
@@ -437,7 +449,7 @@ def compare(
     shell_complete=_complete_hardware,
     help="Devices whose ridge points are marked; all bundled ones if not given.",
 )
-@_model_options
+@_sweep_options
 @FORMAT
 @OUTPUT
 @_page_options
@@ -460,7 +472,7 @@ def sweep(
     """
     output = None if output == Path("-") else output
     format = _format_of(format, output)
-    pages.check()
+    pages.check(output)
     from roofline.sweep import sweep as run
 
     with redirect_stdout(sys.stderr):
@@ -514,7 +526,7 @@ def report(saved: Path, html: Path | None, plotlyjs: str, png: Path | None, svg:
     if html == BESIDE or (html is None and png is None and svg is None):
         html = saved.with_suffix(".html")
     pages = Pages(html=html, plotlyjs=plotlyjs, png=png, svg=svg)
-    pages.check()
+    pages.check(saved)
     pages.write(load_saved(saved))
 
 

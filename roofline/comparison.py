@@ -393,7 +393,7 @@ def compare_models(
             names.append(Path(str(model)).stem)
         elif not devices:
             name = model if isinstance(model, str | Path) else type(model).__name__
-            raise ProfileError(f"{name} needs a device to run on: name a hardware profile")
+            raise ProfileError(f"{name} needs a device to run on: name a hardware profile (--hw)")
         else:
             reference = str(model) if isinstance(model, Path) else model
             analyses += [analyze(reference, hw=device, **options) for device in devices]

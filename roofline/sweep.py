@@ -770,6 +770,7 @@ def sweep(
     fusion: str = "epilogue",
     batch: int = 1,
     input_size: Sequence[int] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     hw: str | Path | Hardware | Sequence[str | Path | Hardware] | None = None,
 ) -> RidgeSweep:
     """Sweep models over the ridge point: which is the fastest on which kind of machine.
@@ -788,6 +789,8 @@ def sweep(
         batch: Images a pass.
         input_size: (C, H, W); each model's published size when not given, 3x224x224 where there is none. A model is
             swept without its published top-1 where that is for another size.
+        arguments: For the constructor of every reference: ``{"act": "relu"}``. Their models have no top-1: what is
+            published is of other networks.
         hw: Devices whose ridge points are marked: names of bundled profiles, paths or `Hardware`; all bundled ones
             that have the dtype when not given.
 
@@ -803,7 +806,9 @@ def sweep(
     check_choice("fusion", fusion, FUSIONS)
     spaced(ridge, points=points, scale=scale)  # a wrong range fails before any work
     profiles = _marked(hw, dtype)
-    candidates = _candidates(models, dtype=dtype, fusion=fusion, batch=batch, input_size=input_size)
+    candidates = _candidates(
+        models, dtype=dtype, fusion=fusion, batch=batch, input_size=input_size, arguments=arguments
+    )
     return sweep_layers(
         candidates, ridge=ridge, points=points, scale=scale, normalisation=normalisation, profiles=profiles
     )
@@ -841,8 +846,9 @@ def spaced(ridge: tuple[float, float] | None, *, points: int, scale: str) -> Flo
     except (TypeError, ValueError):
         low = high = math.nan
     if not 0 <= low < high <= MAX_RIDGE_POINT:
+        given = repr(ridge) if math.isnan(low + high) else f"{low:g}..{high:g}"
         raise RooflineError(
-            f"a ridge range is two numbers of MACs/byte from 0 to {MAX_RIDGE_POINT:g}, the lower first (got {ridge!r})"
+            f"a ridge range is two numbers of MACs/byte from 0 to {MAX_RIDGE_POINT:g}, the lower first (got {given})"
         )
     if scale == "linear":
         return np.linspace(low, high, points)
@@ -858,6 +864,7 @@ def _candidates(
     fusion: str,
     batch: int,
     input_size: Sequence[int] | None,
+    arguments: Mapping[str, Any] | None,
 ) -> Iterator[Candidate]:
     """Load, trace and lower what is named, each model once."""
     from torch import nn
@@ -869,12 +876,15 @@ def _candidates(
     for model in dict.fromkeys(_expanded([models] if isinstance(models, str | nn.Module) else models)):
         top1 = None
         if isinstance(model, str):
-            loaded = load(model, batch=batch, input_size=tuple(input_size) if input_size else None)
+            size = tuple(input_size) if input_size else None
+            loaded = load(model, batch=batch, input_size=size, arguments=arguments)
             name, module, inputs = loaded.name, loaded.module, loaded.inputs
             if name in names:  # an alias of one before
                 continue
             if loaded.entry is not None:
                 top1 = _published_top1(loaded.entry, tuple(inputs[0].shape[1:]))
+        elif arguments:
+            raise ModelError("a module is built already; `arguments` are for a reference")
         else:
             name, module, inputs = _new_name(type(model).__name__, names), model, (_image(model, batch, input_size),)
         names.add(name)
@@ -890,15 +900,12 @@ def _expanded(models: Iterable[str | nn.Module]) -> Iterator[str | nn.Module]:
     """The models with the names that patterns match in place of these."""
     from torch import nn
 
-    from roofline.models import is_pattern, match
+    from roofline.models import expand
 
     for model in models:
         if not isinstance(model, str | nn.Module):
             raise ModelError(f"a model is a reference (text) or an nn.Module; not {' '.join(repr(model).split())[:80]}")
-        if isinstance(model, str) and is_pattern(model) and ".py:" not in model:  # a folder may have brackets
-            yield from (entry.name for entry in match(model))
-        else:
-            yield model
+        yield from expand(model) if isinstance(model, str) else (model,)
 
 
 def _published_top1(entry: Entry, size: tuple[int, ...]) -> float | None:

@@ -511,13 +511,22 @@ def test_sweep_as_text(command: Command) -> None:
     assert "mobilenetv4\\_conv\\_small" in well(command(*SWEPT, "--format", "md"))
 
 
+def test_sweep_takes_arguments_of_the_models(command: Command) -> None:
+    run = command("sweep", "mobilenetv1", "rexnet", "--arg", "width_mult=0.5", "--points", "2", "--format", "json")
+    models = json.loads(well(run))["models"]
+    assert [model["name"] for model in models] == ["mobilenetv1_100(width_mult=0.5)", "rexnet_100(width_mult=0.5)"]
+    assert models[0]["macs"] == 149_497_088
+    assert [model["top1"] for model in models] == [None, None]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "Missing argument 'MODEL...'"),
         (["vgg*"], "no model matches 'vgg*'"),
         (["mobilenetv1", "--ridge", "-1..5"], "from 0 to"),
-        (["mobilenetv1", "--ridge", "500..0"], "the lower first"),
+        (["mobilenetv1", "--ridge", "500..0"], "the lower first (got 500..0)"),
+        (["mobilenetv1", "--arg", "width=1"], "mobilenetv1_100 takes no argument 'width'"),
         (["mobilenetv1", "--ridge", "a..b"], "'a..b' is not LOW..HIGH in MACs/byte, as in 0..500"),
         (["mobilenetv1", "--ridge", "5"], "'5' is not LOW..HIGH"),
         (["mobilenetv1", "--ridge", "0..nan"], "two numbers of MACs/byte"),
@@ -607,6 +616,19 @@ def test_what_cannot_be_drawn(command: Command, text: str, message: str) -> None
     Path("result.json").write_text(text)
     assert message in one_line(command("report", "result.json"))
     assert not Path("result.html").exists()
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(command: Command) -> None:
+    Path("a[1]").mkdir()
+    Path("a[1]/net.py").write_text("from torch import nn\ndef make():\n    return nn.Conv2d(3, 8, 3)\n")
+    well(command("sweep", "a[1]/net.py:make", "--points", "2"))
+    well(command("compare", "a[1]/net.py:make", "mobilenetv1", "--hw", "pixel6_tpu"))
+
+
+def test_a_report_that_cannot_be(command: Command) -> None:
+    analyze = ("analyze", "mobilenetv1", "--hw", "pixel6_tpu")
+    assert "--cross-check has no report" in one_line(command(*analyze, "--cross-check", "--html", "x.html"))
+    assert "--html and -o both name x.json" in one_line(command(*analyze, "--html", "x.json", "-o", "x.json"))
 
 
 def test_pictures_need_kaleido(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ const Roofline = (() => {
 
   const significant = (value, digits = 3) => {
     if (value === 0 || !Number.isFinite(value)) return String(value);
-    const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
+    const decimals = Math.min(100, Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value)))));
     const scaled = Math.abs(value) * 10 ** decimals;
     let text = value.toFixed(decimals);
     if (scaled % 1 === 0.5 && scaled < 2 ** 52) { // Python rounds halves to even
