@@ -13,10 +13,10 @@ are six convolutions at each of the resolutions 1/2, 1/4, ... 1/32, the first wi
 the first resolution and twice as many at each next, so that but for the strided ones all layers cost the same
 115.6 M MACs; then come a global pool and a linear classifier. Nothing runs beside the chain, as in MobileOne.
 
-The width is one at which 1.53 ms on that phone is plausible, the paper's time with ReLU (a figure we have at second
-hand): 3.1 GMACs in that time are 2.0 TMACs/s, a bit over a third of what Apple states for the phone's neural engine, 11
-trillion operations/s. So compare activations with each other on this network; its times need not be the paper's.
-`depth` and `width` are arguments; 30 and 32 give what is described here.
+The width is one at which 1.53 ms on that phone is plausible, the paper's time with ReLU (a figure that could not be
+checked against it): 3.1 GMACs in that time are 2.0 TMACs/s, a bit over a third of what Apple states for the phone's
+neural engine, 11 trillion operations/s. So compare activations with each other on this network; its times need not be
+the paper's. `depth` and `width` are arguments; 30 and 32 give what is described here.
 """
 
 from __future__ import annotations
