@@ -21,8 +21,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
 from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets
+from roofline.curves import Curve, Floats
 from roofline.layers import Ints, LayerTable
-from roofline.sweep import Candidate, Curve, Floats, RidgeSweep, spaced, sweep_layers
+from roofline.sweep import Candidate, RidgeSweep, spaced, sweep_layers
 
 MODELS, LAYERS, MANY_LAYERS, RELATED = 1000, 200, 1_000_000, 40
 POINTS = spaced(None, points=501, scale="linear")

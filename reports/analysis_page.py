@@ -14,9 +14,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 from roofline.analysis import stage_of
-from roofline.reports.figures import card, color, escape, kind_color, layout, log_axis
+from roofline.reports.figures import bound_symbol, card, color, escape, kind_color, layout, log_axis, log_limits
 from roofline.reports.pages import Device, Page, seconds, shape
-from roofline.reports.tables import Cell, Column, Table
+from roofline.reports.tables import Cell, Column, Table, layer_bytes, time_column
 from roofline.units import percent, si, significant
 
 Layer = Mapping[str, Any]
@@ -70,7 +70,7 @@ def page(data: Mapping[str, Any]) -> Page:
                 "ops": [layer["ops"] for layer in layers],
                 "macs": [layer["macs"] for layer in layers],
                 "vector_ops": [layer["vector_ops"] for layer in layers],
-                "mem_bytes": [_bytes(layer) for layer in layers],
+                "mem_bytes": [layer_bytes(layer) for layer in layers],
                 "unfused_bytes": [layer["unfused_bytes"] for layer in layers],
             },
             "hardware": {
@@ -92,10 +92,6 @@ def page(data: Mapping[str, Any]) -> Page:
 
 
 # --- numbers in words -------------------------------------------------------------------------------------------------
-
-
-def _bytes(layer: Layer) -> int:
-    return int(layer["weight_bytes"] + layer["activation_bytes"])
 
 
 def _shapes(given: Sequence[Any]) -> str:
@@ -145,11 +141,8 @@ def _tiles(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _time_column(layers: Sequence[Layer]) -> tuple[float, str, int]:
-    """Unit in seconds, its name, and decimals for a column of the layers' times."""
-    longest = max((layer["latency_s"] for layer in layers), default=0.0)
-    scale, unit = (1e-9, "ns") if longest < 1e-6 else (1e-6, "µs") if longest < 1e-2 else (1e-3, "ms")
-    digits = len(str(int(longest / scale)))
-    return scale, unit, min(3, max(1, 4 - digits))
+    """`time_column` for the times of the layers."""
+    return time_column(max((layer["latency_s"] for layer in layers), default=0.0))
 
 
 def _layer_table(data: Mapping[str, Any]) -> Table:
@@ -238,7 +231,7 @@ def _card(layer: Layer, total_s: float) -> str:
         layer["name"],
         (
             f"{layer['kind']}: {layer['ops'].replace('+', ' + ')}",
-            f"{si(layer['macs'])} MACs, {si(_bytes(layer), 'B')}, "
+            f"{si(layer['macs'])} MACs, {si(layer_bytes(layer), 'B')}, "
             f"{significant(layer['operational_intensity_macs_per_byte'])} MACs/byte",
             f"{seconds(layer['latency_s'])}, {percent(layer['latency_s'] / (total_s or 1.0))} of the latency, "
             f"{layer['bound']}-bound",
@@ -260,14 +253,14 @@ def _roofline(data: Mapping[str, Any]) -> go.Figure:
     start = (STRIP_PX + STRIP_GAP_PX) / DRAWN_PX if without else 0.0
 
     peaks = {dtype: rate for dtype, rate in hardware["peaks_macs_per_s"].items() if dtype != used} | {used: peak}
-    low, high = _limits(
+    low, high = log_limits(
         [
-            *(layer["macs"] / b for _, layer in with_macs for b in (_bytes(layer), layer["unfused_bytes"]) if b),
+            *(layer["macs"] / b for _, layer in with_macs for b in (layer_bytes(layer), layer["unfused_bytes"]) if b),
             *(rate / bandwidth for rate in peaks.values()),
         ],
         above=6,
     )
-    bottom, top = _limits([*(_rate(layer) for _, layer in with_macs), *peaks.values()], above=2.5)
+    bottom, top = log_limits([*(_rate(layer) for _, layer in with_macs), *peaks.values()], above=2.5)
 
     traces: list[go.Scatter] = [
         go.Scatter(
@@ -301,7 +294,7 @@ def _roofline(data: Mapping[str, Any]) -> go.Figure:
                     "color": kind_color(kind), "opacity": 0.8, "line": {"color": color("page"), "width": 1},
                     "size": [layer["latency_s"] for _, layer in chosen], "sizemode": "area", "sizemin": 3,
                     "sizeref": 2 * longest / LARGEST_DOT_PX**2,
-                    "symbol": [_symbol(layer["bound"]) for _, layer in chosen],
+                    "symbol": [bound_symbol(layer["bound"]) for _, layer in chosen],
                 },
                 cliponaxis=not strip,
                 meta={"role": "dots", "kind": kind},
@@ -355,12 +348,6 @@ def _dots(
             yield kind, strip, [(i, layer) for i, layer in chosen if layer["kind"] == kind]
 
 
-def _limits(values: Iterable[float], above: float) -> tuple[float, float]:
-    """The ends of a logarithmic axis that shows all of these, with room below, and above by a factor."""
-    shown = [value for value in values if 0 < value < math.inf]
-    return min(shown) / 2.5, max(shown) * above
-
-
 def _others(peaks: Mapping[str, float], used: str) -> list[tuple[float, list[str]]]:
     """The peaks of the dtypes that were not used, with those that have it."""
     rates = dict.fromkeys(rate for dtype, rate in peaks.items() if dtype != used)
@@ -377,16 +364,12 @@ def _rate(layer: Layer) -> float:
     return rate
 
 
-def _symbol(bound: str) -> str:
-    return "circle" if bound == "memory" else "diamond"
-
-
 def _arcs(layers: Iterable[Layer], peak: float, bandwidth: float) -> tuple[list[float | None], list[float | None]]:
     """Lines that sag below the roof, from where a layer would stand unfused to where it stands."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for layer in layers:
-        if layer["unfused_bytes"] > _bytes(layer) > 0:
+        if layer["unfused_bytes"] > layer_bytes(layer) > 0:
             left, right = layer["macs"] / layer["unfused_bytes"], _intensity(layer)
             for step in range(ARC_STEPS + 1):
                 along = step / ARC_STEPS

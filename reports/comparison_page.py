@@ -7,16 +7,26 @@ One difference at a time is drawn in full. Python makes the figures and rows of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
 from roofline import comparison_words as words
 from roofline.comparison import Comparison, Contribution, Difference, LayerChange, Side, from_dict, traits
-from roofline.reports.figures import card, color, escape, kind_color, layout, log_axis, series
+from roofline.reports.figures import (
+    bound_symbol,
+    card,
+    color,
+    escape,
+    kind_color,
+    layout,
+    log_axis,
+    log_limits,
+    series,
+)
 from roofline.reports.pages import Device, Page, seconds
-from roofline.reports.tables import Cell, Column, Table
+from roofline.reports.tables import Cell, Column, Table, layer_bytes, time_column
 from roofline.units import percent, si, significant
 
 Layer = Mapping[str, Any]
@@ -329,10 +339,8 @@ def _group_table(difference: Difference, group: str) -> Table:
 
 
 def _time_column(comparison: Comparison) -> tuple[float, str, int]:
-    """Unit in seconds, its name, and decimals for a column of the layers' times of any side."""
-    longest = max((time_s for side in comparison.sides for time_s in side.layer_latency_s), default=0.0)
-    scale, unit = (1e-9, "ns") if longest < 1e-6 else (1e-6, "µs") if longest < 1e-2 else (1e-3, "ms")
-    return scale, unit, min(3, max(1, 4 - len(str(int(longest / scale)))))
+    """`time_column` for the layers of every side."""
+    return time_column(max((time_s for side in comparison.sides for time_s in side.layer_latency_s), default=0.0))
 
 
 def _ranked(difference: Difference) -> list[LayerChange]:
@@ -380,7 +388,7 @@ def _layer_table(difference: Difference, unit: tuple[float, str, int]) -> Table:
                 Cell(_bounds(old, new)),
                 *(Cell(NONE if layer is None else si(layer["macs"]), "" if layer is None else layer["macs"])
                   for layer in (old, new)),
-                *(Cell(NONE if layer is None else si(_bytes(layer)), "" if layer is None else _bytes(layer))
+                *(Cell(NONE if layer is None else si(layer_bytes(layer)), "" if layer is None else layer_bytes(layer))
                   for layer in (old, new)),
                 Cell(old["name"] if old and old["name"] != change.name else ""),
             ]
@@ -408,10 +416,6 @@ def _times_of(difference: Difference, change: LayerChange) -> tuple[float, float
         0.0 if change.baseline is None else difference.baseline.layer_latency_s[change.baseline],
         0.0 if change.other is None else difference.other.layer_latency_s[change.other],
     )
-
-
-def _bytes(layer: Layer) -> int:
-    return int(layer["weight_bytes"] + layer["activation_bytes"])
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
@@ -507,13 +511,13 @@ def _roofline(difference: Difference, letters: Letters) -> go.Figure:
     sides = (difference.baseline, difference.other)
     dots = [list(_dots(difference, which, letters)) for which in (0, 1)]
     longest = max((dot.layer["latency_s"] for of_side in dots for dot in of_side), default=0.0) or 1.0
-    low, high = _limits(
+    low, high = log_limits(
         [
             *(dot.x for of_side in dots for dot in of_side),
             *(s.data["hardware"]["ridge_point_macs_per_byte"] for s in sides),
         ]
     )
-    bottom, top = _limits(
+    bottom, top = log_limits(
         [*(dot.y for of_side in dots for dot in of_side), *(s.data["hardware"]["peak_macs_per_s"] for s in sides)]
     )
     same_roof = _roof_of(sides[0]) == _roof_of(sides[1])
@@ -565,9 +569,9 @@ def _dots(difference: Difference, which: int, letters: Letters) -> Iterator[Dot]
     total_s = side.latency_s or 1.0
     for item, change in enumerate(_ranked(difference)):
         layer = _layers_of(difference, change)[which]
-        if layer is None or not (layer["macs"] and _bytes(layer) and layer["latency_s"]):
+        if layer is None or not (layer["macs"] and layer_bytes(layer) and layer["latency_s"]):
             continue
-        x, y = layer["macs"] / _bytes(layer), layer["macs"] / layer["latency_s"]
+        x, y = layer["macs"] / layer_bytes(layer), layer["macs"] / layer["latency_s"]
         before_s, after_s = _times_of(difference, change)
         own = _own_change(before_s, after_s)
         fate = {
@@ -581,7 +585,7 @@ def _dots(difference: Difference, which: int, letters: Letters) -> Iterator[Dot]
             (
                 f"{letters[side]} {side.label}",
                 f"{layer['kind']}: {layer['ops'].replace('+', ' + ')}",
-                f"{si(layer['macs'])} MACs, {si(_bytes(layer), 'B')}, {significant(x)} MACs/byte",
+                f"{si(layer['macs'])} MACs, {si(layer_bytes(layer), 'B')}, {significant(x)} MACs/byte",
                 f"{seconds(layer['latency_s'])}, {percent(layer['latency_s'] / total_s)} of the latency, "
                 f"{layer['bound']}-bound",
                 fate,
@@ -590,15 +594,9 @@ def _dots(difference: Difference, which: int, letters: Letters) -> Iterator[Dot]
         yield Dot(item, layer, x, y, hover)
 
 
-def _limits(values: Iterable[float]) -> tuple[float, float]:
-    """The ends of a logarithmic axis that shows all of these."""
-    shown = list(values)
-    return min(shown) / 2.5, max(shown) * 2.5
-
-
 def _symbol(bound: str, which: int) -> str:
     """Round where memory sets the time, else a diamond, as in the page of an analysis; open on the baseline."""
-    return f"{'circle' if bound == 'memory' else 'diamond'}{'' if which else '-open'}"
+    return f"{bound_symbol(bound)}{'' if which else '-open'}"
 
 
 def _roof_of(side: Side) -> tuple[float, float]:

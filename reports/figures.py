@@ -8,6 +8,7 @@ plotly reads some HTML in the text that it is given, so whatever a model's autho
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -165,3 +166,14 @@ def layout(**settings: Any) -> go.Layout:
 def log_axis(title: str, **settings: Any) -> dict[str, Any]:
     """A logarithmic axis with SI prefixes, labelled at the decades; plain numbers below a thousand."""
     return {"type": "log", "title": {"text": title}, "tickformat": "~s", "dtick": 1, "minor": {"ticks": ""}, **settings}
+
+
+def log_limits(values: Iterable[float], above: float = 2.5) -> tuple[float, float]:
+    """The ends of a logarithmic axis that shows all of these, with room below, and above by a factor."""
+    shown = [value for value in values if 0 < value < math.inf]
+    return min(shown) / 2.5, max(shown) * above
+
+
+def bound_symbol(bound: str) -> str:
+    """The marker of a layer: round where memory sets its time, else a diamond."""
+    return "circle" if bound == "memory" else "diamond"

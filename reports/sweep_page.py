@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from roofline.curves import Curve
 from roofline.reports.figures import card, color, escape, layout, series
 from roofline.reports.pages import Page
 from roofline.reports.sweep_terminal import how, intervals, relative_latencies, told_points
 from roofline.reports.tables import Cell, Column, Table
-from roofline.sweep import OPERATIONS, Curve, Interval, RidgeSweep, Standing
+from roofline.sweep import OPERATIONS, Interval, RidgeSweep, Standing
 from roofline.units import percent, si, significant
 
 OPERATION_COLORS = {  # the kinds that fill them give them theirs

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from roofline.units import time_unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +78,14 @@ class Table:
     def choices(self, column: int) -> list[str]:
         """The values of a column, each once, in alphabetical order."""
         return sorted({row[column].text for row in self.cells()})
+
+
+def time_column(longest_s: float) -> tuple[float, str, int]:
+    """Unit in seconds, its name, and decimals for a column of times of which this is the longest."""
+    scale, unit = time_unit(longest_s)
+    return scale, unit.replace("us", "\u00b5s"), min(3, max(1, 4 - len(str(int(longest_s / scale)))))
+
+
+def layer_bytes(layer: Mapping[str, Any]) -> int:
+    """All traffic of a layer of an analysis."""
+    return int(layer["weight_bytes"] + layer["activation_bytes"])

@@ -23,6 +23,7 @@ from torch import nn
 
 import roofline
 from roofline.conventions import conventions
+from roofline.curves import Curve, Stretch, order
 from roofline.engine import layer_times
 from roofline.errors import ModelError, ProfileError, RooflineError, TraceError
 from roofline.layers import KINDS, LayerTable
@@ -32,11 +33,8 @@ from roofline.sweep import (
     Candidate,
     Coincidence,
     Crossing,
-    Curve,
     MarkedProfile,
     RidgeSweep,
-    Stretch,
-    order,
     spaced,
     sweep,
     sweep_layers,

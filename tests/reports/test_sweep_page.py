@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roofline.curves import Curve
 from roofline.errors import RooflineError
 from roofline.layers import KINDS
 from roofline.profiles import load_all
 from roofline.reports.pages import Page, draw, page_of, render_page
 from roofline.reports.sweep_page import DRAWN_PX, MARK_ROWS
-from roofline.sweep import OPERATIONS, Candidate, Curve, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
+from roofline.sweep import OPERATIONS, Candidate, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
 
 ZOO = ("mobilenetv1_100", "mobilenetv1_150", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mobilenetv4_hybrid_m")
 EVIL = "</script><script>alert(1)</script>"
