@@ -30,7 +30,7 @@ EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT
 
 
 def folder_of(package: str) -> Path:
-    return ROOT / str(SETUPTOOLS["package-dir"].get(package, package))
+    return ROOT / str(SETUPTOOLS["package-dir"].get(package, package.replace(".", "/")))
 
 
 def repository_files() -> list[Path]:

@@ -1,0 +1,1 @@
+"""The commands of `roofline`, one module each; `options` and `show` are what they share."""

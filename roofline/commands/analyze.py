@@ -1,0 +1,134 @@
+"""`roofline analyze` and `roofline explain`: one model on one device."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from roofline.commands.options import (
+    FORMAT,
+    MODEL,
+    ONE_DEVICE,
+    OUTPUT,
+    ModelOptions,
+    Pages,
+    model_options,
+    page_options,
+)
+from roofline.commands.show import emit, format_of, show
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from roofline.analysis import Analysis
+    from roofline.crosscheck import CrossCheck
+
+
+@click.command()
+@MODEL
+@ONE_DEVICE
+@model_options
+@FORMAT
+@OUTPUT
+@click.option(
+    "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Layers in the table or Markdown."
+)
+@click.option("--sort", type=click.Choice(["time", "macs", "bytes", "order"]), default="time", show_default=True,
+              help="Which layers come first in it.")  # fmt: skip
+@click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
+              help="What the table sums time over.")  # fmt: skip
+@click.option("--cross-check", is_flag=True, help="Count with fvcore and FlopCounterMode too, say why; needs no --hw.")
+@page_options
+def analyze(
+    model: str,
+    hw: str | None,
+    options: ModelOptions,
+    format: str | None,
+    output: Path | None,
+    top: int,
+    sort: str,
+    group: str,
+    cross_check: bool,
+    pages: Pages,
+) -> None:
+    """Predict latency, layer by layer."""
+    output = None if output == Path("-") else output
+    format = format_of(format, output)
+    if cross_check:
+        from roofline.reports.terminal import render_cross_check
+
+        if format not in ("table", "json"):
+            raise click.UsageError(f"--cross-check prints a table or JSON, not {format}")
+        if pages.wanted:
+            raise click.UsageError("--cross-check has no report to draw: leave out --html, --png and --svg")
+        check = _cross_check(model, hw, options)
+        if format == "json":
+            emit(json.dumps(check.to_dict(), indent=2) + "\n", output)
+        else:
+            show(lambda _: render_cross_check(check), output)
+        return
+    pages.check(output)
+    analysis = _analysis(model, hw, options)
+    if pages.wanted:
+        pages.write(analysis.to_dict())
+    if format == "table":
+        from roofline.reports.terminal import render_analysis
+
+        def draw(console: Console) -> RenderableType:
+            return render_analysis(
+                analysis, top=top, sort=sort, group=group, width=console.width,
+                unicode=console.encoding.lower().startswith("utf"), options=["--hw", str(hw), *options.words()],
+            )  # fmt: skip
+
+        show(draw, output)
+    elif format == "json":
+        emit(analysis.to_json() + "\n", output)
+    else:
+        from roofline.reports.export import render_csv, render_markdown
+
+        emit(render_csv(analysis) if format == "csv" else render_markdown(analysis, top=top, sort=sort), output)
+
+
+@click.command()
+@MODEL
+@click.argument("layer", metavar="LAYER")
+@ONE_DEVICE
+@model_options
+def explain(model: str, layer: str, hw: str | None, options: ModelOptions) -> None:
+    """Write out the arithmetic of one LAYER.
+
+    Its shapes, MACs, bytes and times, and the sources of the figures.
+    """
+    from roofline.explain import explain as write_out
+    from roofline.reports.terminal import render_explanation
+
+    sections = write_out(_analysis(model, hw, options), layer)
+    show(lambda _: render_explanation(sections), None)
+
+
+def _analysis(model: str, hw: str | None, options: ModelOptions) -> Analysis:
+    """Run the pipeline."""
+    if hw is None:
+        raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
+    from roofline.analysis import analyze
+
+    with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
+        return analyze(model, hw=hw, **options.keywords())
+
+
+def _cross_check(model: str, hw: str | None, options: ModelOptions) -> CrossCheck:
+    """Count again with other counters; no hardware is needed."""
+    from roofline.crosscheck import cross_check
+    from roofline.loading import load
+    from roofline.profiles import load_profile
+
+    if hw is not None:
+        load_profile(hw)  # it is not used, but what is wrong with it is said
+    with redirect_stdout(sys.stderr):
+        size, arguments = options.input_size, dict(options.arguments)
+        return cross_check(load(model, batch=options.batch or 1, input_size=size, arguments=arguments))
