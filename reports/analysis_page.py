@@ -70,12 +70,22 @@ def page(data: Mapping[str, Any]) -> Page:
                 "ops": [layer["ops"] for layer in layers],
                 "macs": [layer["macs"] for layer in layers],
                 "vector_ops": [layer["vector_ops"] for layer in layers],
+                "mac_time_s": [layer["mac_time_s"] for layer in layers],
+                "mem_time_s": [layer["mem_time_s"] for layer in layers],
                 "mem_bytes": [layer_bytes(layer) for layer in layers],
                 "unfused_bytes": [layer["unfused_bytes"] for layer in layers],
             },
             "hardware": {
-                key: hardware[key]
-                for key in ("dtype", "peak_macs_per_s", "bandwidth_bytes_per_s", "vector_ops_per_s", "layer_overhead_s")
+                key: hardware.get(key, absent)
+                for key, absent in {
+                    "dtype": None,
+                    "peak_macs_per_s": None,
+                    "bandwidth_bytes_per_s": None,
+                    "combine": "max",
+                    "vector_ops_per_s": None,
+                    "layer_overhead_s": 0.0,
+                    "inference_overhead_s": 0.0,
+                }.items()
             },
             "latency_s": data["totals"]["latency_s"],
             "latency_kind": data["latency_kind"],

@@ -113,6 +113,7 @@ class Analysis:
             "mac_time_s": float(prediction.mac_time_s.sum()),
             "mem_time_s": float(prediction.mem_time_s.sum()),
             "latency_s": float(prediction.latency_s),
+            "inference_overhead_s": float(prediction.inference_overhead_s),
             "compute_bound_share": float(prediction.compute_bound_share),
             "operational_intensity_macs_per_byte": macs / mem_bytes if mem_bytes else 0.0,
             "peak_activation_bytes": layers.peak_activation_bytes,
@@ -200,8 +201,8 @@ class Analysis:
                 "ridge_point_macs_per_byte": self.ridge_point,
                 "class": hardware.device_class,
                 "peaks_macs_per_s": dict(hardware.peak_macs_per_s),
-                "vector_ops_per_s": hardware.vector_ops_per_s,
-                "layer_overhead_s": hardware.layer_overhead_s,
+                **hardware.terms(),
+                "onchip_bytes": hardware.onchip_bytes,
                 "notes": hardware.notes,
                 "figures": {field: asdict(figure) for field, figure in hardware.figures.items()},
             },
@@ -221,8 +222,7 @@ class Analysis:
                 dtype,
                 self.layers.fusion,
                 self.layers.fused_activations,
-                vector_rate=hardware.vector_ops_per_s is not None,
-                layer_overhead=hardware.layer_overhead_s > 0,
+                terms=hardware.terms(),
             ),
             "left_out": list(LEFT_OUT),
             "versions": versions(),
@@ -359,7 +359,13 @@ def analyze(
             raise
         hint = "(other inputs than one image: roofline.analyze(module, inputs, hw=...) from Python)"
         raise TraceError(f"{error} {hint}") from error
-    layers = lower(graph, fusion=chosen_fusion, dtype=chosen_dtype, fused_activations=hardware.fused_activations)
+    layers = lower(
+        graph,
+        fusion=chosen_fusion,
+        dtype=chosen_dtype,
+        fused_activations=hardware.fused_activations,
+        transposes=hardware.copies_transposes,
+    )
     shapes = tuple(value.shape for value in graph.inputs)
     return Analysis(
         reference=model if isinstance(model, str) else name,

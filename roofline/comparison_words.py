@@ -7,6 +7,7 @@ from itertools import compress
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
+from roofline.hardware import is_of_time
 from roofline.units import percent, seconds, si, significant
 
 if TYPE_CHECKING:
@@ -202,8 +203,7 @@ def _uncounted(side: Side, name: str) -> str:
 
 def _is_estimated(side: Side) -> bool:
     hardware = side.data["hardware"]
-    ceilings = (f"peak_macs_per_s.{hardware['dtype']}", "bandwidth_bytes_per_s", "vector_ops_per_s")
-    kinds = [hardware["figures"][path]["kind"] for path in ceilings if path in hardware["figures"]]
+    kinds = [figure["kind"] for path, figure in hardware["figures"].items() if is_of_time(path, hardware["dtype"])]
     return side.latency_kind == "bound" and (not kinds or "estimate" in kinds)
 
 

@@ -6,25 +6,31 @@ For layer i on a device with peak P (MACs/s, of the dtype) and memory bandwidth 
     ModelTime = sum over i of max(MACTime_i, MemTime_i)
 
 This is eq. 1 of the MobileNetV4 paper (arXiv:2404.10518, section 3), the roofline of Williams, Waterman and Patterson
-(CACM 52(4), 2009, doi:10.1145/1498765.1498785) solved for time. A profile may add two terms, both absent by default,
-and without them the result is eq. 1 bit for bit:
+(CACM 52(4), 2009, doi:10.1145/1498765.1498785) solved for time. A profile may add terms, all absent by default, and
+without them the result is eq. 1 bit for bit. With all of them
 
-    VectorTime_i = VectorOps_i / V    joins the max: the vector unit is one more ceiling
-    Overhead                          is added to every layer
+    MACTime_i = MACs_i / (P s_i)      VectorTime_i = VectorOps_i / R      MemTime_i = W_i / B_w + A_i / B_a
+    Time_i    = max(MACTime_i, VectorTime_i, MemTime_i) + o               or their sum, where the profile says add
+    ModelTime = c + sum over i of Time_i
 
-Left out: caches, on-chip residency, the quality of the kernels, any overlap of one layer with the next.
+with s the share of the peak that a layer's class reaches, R a rate of vector ops, B_w and B_a bandwidths of weights W
+and activations A (a class may have one of its own for both), o an overhead of a layer and c one of an inference. What
+stays in on-chip memory (`_crossing`) is left out of W and A. docs/profiles.md has the source of each term.
+
+Left out: caches, the quality of the kernels, any overlap of one layer with the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from roofline.hardware import Hardware
-from roofline.layers import LayerTable
+from roofline.layers import KINDS, Ints, LayerTable
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +43,8 @@ class Prediction:
         layers: What was predicted.
         hardware: On what; one, or one for each row of the arrays.
         mac_time_s, vector_time_s, mem_time_s: The three ceilings, shape ``([devices,] layers)``, seconds.
-        layer_latency_s: Their maximum, plus the overhead of starting a layer.
+        layer_latency_s: Their maximum, or sum, plus the overhead of starting a layer.
+        inference_overhead_s: What an inference takes beside its layers, seconds; shape ``([devices,])``.
     """
 
     layers: LayerTable
@@ -46,6 +53,7 @@ class Prediction:
     vector_time_s: Floats
     mem_time_s: Floats
     layer_latency_s: Floats
+    inference_overhead_s: Floats
 
     @property
     def memory_bound(self) -> NDArray[np.bool_]:
@@ -53,16 +61,27 @@ class Prediction:
         return self.mem_time_s > np.maximum(self.mac_time_s, self.vector_time_s)
 
     @property
-    def latency_s(self) -> Floats:
-        """ModelTime: the sum over layers, seconds; shape ``([devices],)``."""
+    def layers_s(self) -> Floats:
+        """The sum over layers, seconds; shape ``([devices],)``."""
         return np.asarray(self.layer_latency_s.sum(axis=-1))
 
     @property
+    def latency_s(self) -> Floats:
+        """ModelTime: the sum over layers and the overhead of an inference, seconds; shape ``([devices],)``."""
+        return np.asarray(self.layers_s + self.inference_overhead_s)
+
+    @property
     def compute_bound_share(self) -> Floats:
-        """Share of the latency spent in layers that are not memory-bound; 0 for a model without work."""
+        """Share of the time of the layers that is in those not memory-bound; 0 for a model without work."""
         compute_s = np.where(self.memory_bound, 0.0, self.layer_latency_s).sum(axis=-1)
-        total_s = self.latency_s
+        total_s = self.layers_s
         return np.asarray(np.divide(compute_s, total_s, out=np.zeros_like(total_s), where=total_s > 0))
+
+
+def combined(mac_time_s: Floats, vector_time_s: Floats, mem_time_s: Floats, add: ArrayLike = False) -> Floats:
+    """The time of layers without overhead: the longest of the three, or their sum where `add`; all broadcast."""
+    longest_s = np.maximum(np.maximum(mac_time_s, vector_time_s), mem_time_s)
+    return np.where(add, mac_time_s + vector_time_s + mem_time_s, longest_s)
 
 
 def layer_times(
@@ -73,21 +92,26 @@ def layer_times(
     bytes_per_s: ArrayLike,
     vector_ops: ArrayLike = 0,
     vector_ops_per_s: ArrayLike = np.inf,
+    weight_bytes: ArrayLike = 0,
+    weight_bytes_per_s: ArrayLike = np.inf,
     overhead_s: ArrayLike = 0.0,
+    add: ArrayLike = False,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     r"""MACTime, VectorTime, MemTime and latency of each layer; all arguments broadcast.
 
-    .. math:: t_i = \max(M_i / P,\; V_i / R,\; Q_i / B) + o
+    .. math:: t_i = \max(M_i / P,\; V_i / R,\; Q_i / B + W_i / B_w) + o
 
     As a maximum of times, not work over attainable rate, it stays finite for a layer that does no arithmetic.
 
     Args:
         macs: M, multiply-accumulates.
-        mem_bytes: Q, weight bytes + activation bytes.
+        mem_bytes: Q, weight bytes + activation bytes; without the weight bytes where these have a rate of their own.
         macs_per_s: P, peak rate.
         bytes_per_s: B, memory bandwidth.
         vector_ops, vector_ops_per_s: V and R; an infinite rate, the default, leaves the term out.
+        weight_bytes, weight_bytes_per_s: W and B_w; an infinite rate, the default, leaves the term out.
         overhead_s: o, seconds a layer.
+        add: Where the times add up instead of the largest counting alone.
 
     >>> *_, latency_s = layer_times([2e9, 0.0], [1e6, 5e6], macs_per_s=1e12, bytes_per_s=1e10)
     >>> latency_s.tolist()
@@ -96,7 +120,8 @@ def layer_times(
     mac_time_s = np.asarray(macs) / np.asarray(macs_per_s, dtype=np.float64)
     vector_time_s = np.asarray(vector_ops) / np.asarray(vector_ops_per_s, dtype=np.float64)
     mem_time_s = np.asarray(mem_bytes) / np.asarray(bytes_per_s, dtype=np.float64)
-    latency_s = np.maximum(np.maximum(mac_time_s, vector_time_s), mem_time_s) + np.asarray(overhead_s, dtype=np.float64)
+    mem_time_s = mem_time_s + np.asarray(weight_bytes) / np.asarray(weight_bytes_per_s, dtype=np.float64)
+    latency_s = combined(mac_time_s, vector_time_s, mem_time_s, add) + np.asarray(overhead_s, dtype=np.float64)
     return mac_time_s, vector_time_s, mem_time_s, latency_s
 
 
@@ -111,25 +136,73 @@ def predict(layers: LayerTable, hardware: Hardware | Sequence[Hardware]) -> Pred
         ProfileError: A device has no peak for the table's dtype.
     """
     devices = (hardware,) if isinstance(hardware, Hardware) else tuple(hardware)
-    shape = () if isinstance(hardware, Hardware) else (len(devices), 1)
+    terms = [terms_of(layers, device) for device in devices]
+    shape = (len(layers),) if isinstance(hardware, Hardware) else (len(devices), len(layers))
 
-    def column(values: list[float]) -> Floats:
-        return np.array(values, dtype=np.float64).reshape(shape)
+    def stacked(name: str) -> Floats:
+        rows = [np.broadcast_to(term[name], len(layers)) for term in terms]
+        return np.array(rows).reshape(shape)
 
-    times = layer_times(
-        layers.macs,
-        layers.mem_bytes,
-        macs_per_s=column([device.peak(layers.dtype) for device in devices]),
-        bytes_per_s=column([device.bandwidth_bytes_per_s for device in devices]),
-        vector_ops=layers.vector_ops,
-        vector_ops_per_s=column([device.vector_ops_per_s or np.inf for device in devices]),
-        overhead_s=column([device.layer_overhead_s for device in devices]),
-    )
+    times = layer_times(vector_ops=layers.vector_ops, **{name: stacked(name) for name in _TERMS})
+    overhead_s = np.array([device.inference_overhead_s for device in devices])
     return Prediction(
         layers=layers,
         hardware=hardware if isinstance(hardware, Hardware) else devices,
         mac_time_s=times[0],
-        vector_time_s=np.broadcast_to(times[1], times[3].shape),
+        vector_time_s=times[1],
         mem_time_s=times[2],
         layer_latency_s=times[3],
+        inference_overhead_s=overhead_s.reshape(shape[:-1]),
     )
+
+
+_TERMS = (
+    "macs", "mem_bytes", "macs_per_s", "bytes_per_s", "vector_ops_per_s", "weight_bytes", "weight_bytes_per_s",
+    "overhead_s", "add",
+)  # fmt: skip
+
+
+def terms_of(layers: LayerTable, device: Hardware) -> dict[str, Any]:
+    """What `layer_times` takes of one device: each a number, or one for each layer."""
+    weight_bytes, activation_bytes = _crossing(layers, device)
+    bandwidth = _by_class(layers, device.bandwidth_bytes_per_s_by_class, device.bandwidth_bytes_per_s)
+    own_rate = np.zeros(len(layers), dtype=bool)  # which layers read their weights at a rate of their own
+    if device.weight_bandwidth_bytes_per_s is not None:
+        own_rate = bandwidth == device.bandwidth_bytes_per_s
+    return {
+        "macs": layers.macs,
+        "mem_bytes": activation_bytes + np.where(own_rate, 0, weight_bytes),
+        "macs_per_s": device.peak(layers.dtype) * _by_class(layers, device.peak_share_by_class, 1.0),
+        "bytes_per_s": bandwidth,
+        "vector_ops_per_s": device.vector_ops_per_s or np.inf,
+        "weight_bytes": np.where(own_rate, weight_bytes, 0),
+        "weight_bytes_per_s": device.weight_bandwidth_bytes_per_s or np.inf,
+        "overhead_s": device.layer_overhead_s,
+        "add": device.combine == "add",
+    }
+
+
+def _by_class(layers: LayerTable, values: Mapping[str, float], default: float) -> Floats:
+    """One value a layer: that of its class; a single op or size comes before the kind it is of."""
+    found = np.full(len(layers), default)
+    for name in sorted(values, key=lambda name: name not in KINDS):
+        found[layers.is_in(name)] = values[name]
+    return found
+
+
+def _crossing(layers: LayerTable, device: Hardware) -> tuple[Ints, Ints]:
+    """Weight and activation bytes of each layer that cross the memory bus.
+
+    Weights that the chip holds are those of the first layers, as many as fit, as the Edge TPU compiler caches them
+    (coral.ai/docs/edgetpu/compiler, "Parameter data caching"). Activations then have what is left: a layer whose inputs
+    and outputs fit moves only those of the model itself.
+    """
+    weight_bytes, activation_bytes = layers.weight_bytes, layers.activation_bytes
+    free = device.onchip_bytes or 0
+    if "weights" in device.onchip_holds:
+        held = np.cumsum(weight_bytes) <= free
+        free -= int(weight_bytes[held].sum())
+        weight_bytes = np.where(held, 0, weight_bytes)
+    if "activations" in device.onchip_holds:
+        activation_bytes = np.where(activation_bytes <= free, layers.external_bytes, activation_bytes)
+    return weight_bytes, activation_bytes

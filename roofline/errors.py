@@ -41,5 +41,7 @@ class OutputError(RooflineError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'x' or 'y'?`` for the known names nearest to `name`, or an empty string."""
     as_written = {candidate.lower(): candidate for candidate in known}
-    near = [as_written[key] for key in difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.6)]
-    return f" Did you mean {' or '.join(repr(candidate) for candidate in near)}?" if near else ""
+    near = difflib.get_close_matches(name.lower(), as_written, n=3, cutoff=0.6)
+    like = [difflib.SequenceMatcher(None, candidate, name.lower()).ratio() for candidate in near]
+    named = [as_written[candidate] for candidate, ratio in zip(near, like, strict=True) if ratio > like[0] - 0.15]
+    return f" Did you mean {' or '.join(repr(candidate) for candidate in named)}?" if named else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.analysis import Analysis
+from roofline.engine import Prediction, combined, terms_of
 from roofline.errors import ModelError, did_you_mean
 from roofline.graph import Op, numel
 from roofline.layers import DTYPE_BYTES, Transfer, main_op
@@ -121,9 +122,13 @@ def _times(analysis: Analysis, index: int) -> list[str]:
     macs, size, vector_ops = int(layers.macs[index]), int(layers.mem_bytes[index]), int(layers.vector_ops[index])
     peak, bandwidth = hardware.peak(layers.dtype), hardware.bandwidth_bytes_per_s
     mac_time_s, mem_time_s = float(prediction.mac_time_s[index]), float(prediction.mem_time_s[index])
+    share = mac_time_s and macs / peak / mac_time_s
+    of_peak = "" if abs(share - 1) < 1e-9 or not macs else f" x {significant(share)} (what its class reaches)"
     lines = [
-        f"MACTime = {macs:,} MACs / {si(peak, 'MAC/s', 4)} = {seconds(mac_time_s)}",
-        f"MemTime = {size:,} B / {si(bandwidth, 'B/s', 4)} = {seconds(mem_time_s)}",
+        f"MACTime = {macs:,} MACs / ({si(peak, 'MAC/s', 4)}{of_peak}) = {seconds(mac_time_s)}"
+        if of_peak
+        else f"MACTime = {macs:,} MACs / {si(peak, 'MAC/s', 4)} = {seconds(mac_time_s)}",
+        f"MemTime = {_traffic(analysis, index)} = {seconds(mem_time_s)}",
     ]
     if hardware.vector_ops_per_s is not None:
         rate, time_s = si(hardware.vector_ops_per_s, "ops/s"), float(prediction.vector_time_s[index])
@@ -134,8 +139,9 @@ def _times(analysis: Analysis, index: int) -> list[str]:
         lines.append(f"overhead of a layer: {seconds(hardware.layer_overhead_s)}")
     bound = "memory" if prediction.memory_bound[index] else "compute"
     word = "predicted" if analysis.latency_kind == "prediction" else "at least"
-    largest = "the larger" if hardware.vector_ops_per_s is None else "the largest"
-    what = f"{largest}, plus the overhead," if hardware.layer_overhead_s else largest
+    which = "the larger" if hardware.vector_ops_per_s is None else "the largest"
+    which = "their sum" if hardware.combine == "add" else which
+    what = f"{which}, plus the overhead," if hardware.layer_overhead_s else which
     latency = seconds(float(prediction.layer_latency_s[index]))
     lines.append(f"{what} is the latency: {word} {latency}, {bound}-bound")
     if size:
@@ -144,24 +150,34 @@ def _times(analysis: Analysis, index: int) -> list[str]:
             f"its {significant(macs / size, 4)} MACs/byte are {side} the ridge point, "
             f"{si(peak, 'MAC/s', 4)} / {si(bandwidth, 'B/s', 4)} = {significant(analysis.ridge_point, 4)} MACs/byte"
         )
-    lines.append(_what_helps(mac_time_s, mem_time_s, max(mac_time_s, float(prediction.vector_time_s[index]))))
+    lines.append(_what_helps(prediction, index, add=hardware.combine == "add"))
     return lines
 
 
-def _what_helps(mac_time_s: float, mem_time_s: float, compute_s: float) -> str:
-    latency_s = max(compute_s, mem_time_s)
-    fewer_bytes = latency_s - max(compute_s, mem_time_s / 2)
-    fewer_macs = latency_s - max(mac_time_s / 2, compute_s if compute_s > mac_time_s else 0.0, mem_time_s)
-    return f"half its bytes would save {seconds(fewer_bytes)}, half its MACs {seconds(fewer_macs)}"
+def _traffic(analysis: Analysis, index: int) -> str:
+    """What of a layer's bytes crosses the memory bus, over how fast it does."""
+    crossing = terms_of(analysis.layers, analysis.hardware)
+    size, weight_bytes = int(crossing["mem_bytes"][index]), int(crossing["weight_bytes"][index])
+    stays = int(analysis.layers.mem_bytes[index]) - size - weight_bytes
+    text = f"{size:,} B / {si(float(crossing['bytes_per_s'][index]), 'B/s', 4)}"
+    if weight_bytes:
+        text += f" + {weight_bytes:,} B of weights / {si(float(crossing['weight_bytes_per_s']), 'B/s', 4)}"
+    return text + (f" ({stays:,} B stay in on-chip memory)" if stays else "")
+
+
+def _what_helps(prediction: Prediction, index: int, *, add: bool) -> str:
+    mac_s, vector_s, mem_s = (
+        times[index : index + 1] for times in (prediction.mac_time_s, prediction.vector_time_s, prediction.mem_time_s)
+    )
+    now_s = combined(mac_s, vector_s, mem_s, add)
+    fewer_bytes, fewer_macs = combined(mac_s, vector_s, mem_s / 2, add), combined(mac_s / 2, vector_s, mem_s, add)
+    saved = [float((now_s - then_s)[0]) for then_s in (fewer_bytes, fewer_macs)]
+    return f"half its bytes would save {seconds(saved[0])}, half its MACs {seconds(saved[1])}"
 
 
 def _sources(analysis: Analysis) -> list[str]:
     hardware, dtype = analysis.hardware, analysis.layers.dtype
-    used = [f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s", "layer_overhead_s"]
     width = DTYPE_BYTES[dtype]
-    lines = [
-        f"{path} = {hardware.figures[path].value:g} ({hardware.figures[path].kind}): {hardware.figures[path].source}"
-        for path in used
-        if path in hardware.figures
-    ]
+    used = hardware.figures_of_time(dtype)
+    lines = [f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" for path, figure in used.items()]
     return [*lines, f"{dtype}: {width} byte{'s' if width > 1 else ''} an element; formula: eq. 1 of arXiv:2404.10518"]

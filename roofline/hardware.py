@@ -35,10 +35,32 @@ Activation = Literal[
     "prelu",
     "mish",
 ]
+LayerClass = Literal[  # the kinds of `roofline.layers`, some ops and sizes of them, and the activations
+    "conv", "depthwise_conv", "depthwise_conv_k7", "grouped_conv", "pointwise_conv", "linear", "matmul", "attention",
+    "norm", "activation", "pool", "elementwise", "reduce", "softmax", "embedding", "copy", "other", "transpose",
+    Activation,
+]  # fmt: skip
+Combine = Literal["max", "add"]
+OnChip = Literal["weights", "activations"]
 FigureKind = Literal["datasheet", "derived", "fitted", "measured", "estimate"]
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+LAYER_CLASSES: tuple[LayerClass, ...] = get_args(LayerClass)
+
+
+BY_CLASS = ("peak_share_by_class", "bandwidth_bytes_per_s_by_class")
+
+
+def is_of_time(path: str, dtype: str) -> bool:
+    """Whether the figure at that field path is one on which a time at `dtype` depends; not an energy, nor another peak.
+
+    >>> is_of_time("peak_macs_per_s.int8", "int8"), is_of_time("peak_macs_per_s.int8", "fp16")
+    (True, False)
+    """
+    if path.startswith("peak_macs_per_s."):
+        return path == f"peak_macs_per_s.{dtype}"
+    return not path.startswith("energy_") and path != "onchip_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +92,25 @@ class Hardware:
         default_dtype: The dtype of a prediction that does not name one.
         default_fusion: How the device's usual runtime fuses ops, ``none`` or ``epilogue``.
         fused_activations: The activations that epilogue fusion takes into the op before them.
+        combine: Whether a layer takes the ``max`` of its times (arithmetic and memory overlap) or they ``add`` up.
+        peak_share_by_class: Share of the peak at which layers of a class do their MACs; of the others it is 1. Classes
+            are the kinds of layers, ``depthwise_conv_k7`` (a kernel of 7 or more), ``transpose`` and the activations.
         vector_ops_per_s: Rate of weighted elementwise operations; None: they cost nothing but their bytes.
+        weight_bandwidth_bytes_per_s: Rate of weight bytes, where it is not that of all bytes.
+        bandwidth_bytes_per_s_by_class: Rate of all bytes of layers of a class, in place of the memory bandwidth.
         layer_overhead_s: Cost of starting one layer, in seconds.
+        inference_overhead_s: Cost of one inference whatever the model, in seconds.
         onchip_bytes: On-chip memory, in bytes.
+        onchip_holds: What stays in it where it fits, so that it does not cross the memory bus: ``weights`` (from one
+            inference to the next), ``activations`` (from one layer to the next).
         energy_per_mac_j: Energy of one MAC, in joules.
         energy_per_byte_j: Energy of one byte to or from memory, in joules.
         figures: Provenance of the numbers above by field path, e.g. ``peak_macs_per_s.int8``.
         notes: What a user of the figures has to know.
 
     Raises:
-        ProfileError: A rate, size or energy is not positive and finite, the overhead is negative, or
-            `default_dtype` has no peak.
+        ProfileError: A rate, share, size or energy is not positive and finite, an overhead is negative, something
+            is to stay on a chip without memory, or `default_dtype` has no peak.
     """
 
     id: str
@@ -91,28 +121,45 @@ class Hardware:
     default_dtype: str
     default_fusion: Fusion
     fused_activations: frozenset[str]
+    combine: Combine = "max"
+    peak_share_by_class: Mapping[str, float] = field(default_factory=dict, hash=False)
     vector_ops_per_s: float | None = None
+    weight_bandwidth_bytes_per_s: float | None = None
+    bandwidth_bytes_per_s_by_class: Mapping[str, float] = field(default_factory=dict, hash=False)
     layer_overhead_s: float = 0.0
+    inference_overhead_s: float = 0.0
     onchip_bytes: int | None = None
+    onchip_holds: frozenset[OnChip] = frozenset()
     energy_per_mac_j: float | None = None
     energy_per_byte_j: float | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict, hash=False)
     notes: str = ""
 
     def __post_init__(self) -> None:
-        numbers: dict[str, float | None] = {f"peak_macs_per_s.{d}": peak for d, peak in self.peak_macs_per_s.items()}
-        numbers |= {
+        numbers: dict[str, float | None] = {
             "bandwidth_bytes_per_s": self.bandwidth_bytes_per_s,
             "vector_ops_per_s": self.vector_ops_per_s,
+            "weight_bandwidth_bytes_per_s": self.weight_bandwidth_bytes_per_s,
             "onchip_bytes": self.onchip_bytes,
             "energy_per_mac_j": self.energy_per_mac_j,
             "energy_per_byte_j": self.energy_per_byte_j,
         }
+        for field_name in ("peak_macs_per_s", *BY_CLASS):
+            numbers |= {f"{field_name}.{key}": value for key, value in getattr(self, field_name).items()}
         for path, value in numbers.items():
             if value is not None and not 0 < value < math.inf:
                 raise ProfileError(f"{self.id}: {path} must be positive and finite (got {value})")
-        if not 0 <= self.layer_overhead_s < math.inf:
-            raise ProfileError(f"{self.id}: layer_overhead_s must be finite, 0 or more (got {self.layer_overhead_s})")
+        for path in ("layer_overhead_s", "inference_overhead_s"):
+            if not 0 <= getattr(self, path) < math.inf:
+                raise ProfileError(f"{self.id}: {path} must be finite, 0 or more (got {getattr(self, path)})")
+        for field_name in BY_CLASS:
+            for name in getattr(self, field_name):
+                if name not in LAYER_CLASSES:
+                    raise ProfileError(f"{self.id}: {field_name} names {name!r}, which is no class of layers")
+        if self.combine not in get_args(Combine):
+            raise ProfileError(f"{self.id}: combine must be max or add (got {self.combine!r})")
+        if self.onchip_holds and self.onchip_bytes is None:
+            raise ProfileError(f"{self.id}: onchip_holds needs onchip_bytes, the size of the memory that holds it")
         self.peak(self.default_dtype)
 
     def peak(self, dtype: str) -> float:
@@ -145,10 +192,42 @@ class Hardware:
         or measured, it is a ``prediction``. (What ran on a device is a measurement, and never comes from
         here.)
         """
-        used = (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s", "layer_overhead_s")
-        ceilings = (self.figures.get(path) for path in used)
-        calibrated = any(figure is not None and figure.kind in ("fitted", "measured") for figure in ceilings)
+        calibrated = any(figure.kind in ("fitted", "measured") for figure in self.figures_of_time(dtype).values())
         return "prediction" if calibrated else "bound"
+
+    def figures_of_time(self, dtype: str) -> dict[str, Figure]:
+        """The figures, by field path, on which a time at `dtype` depends."""
+        used = (path for path in self.figures if is_of_time(path, dtype))
+        return {path: self.figures[path] for path in used}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a layer takes eq. 1 of the MobileNetV4 paper and no more: none of the optional terms is there."""
+        return (
+            self.combine == "max"
+            and not (self.peak_share_by_class or self.bandwidth_bytes_per_s_by_class or self.onchip_holds)
+            and not (self.layer_overhead_s or self.inference_overhead_s)
+            and self.vector_ops_per_s is None
+            and self.weight_bandwidth_bytes_per_s is None
+        )
+
+    @property
+    def copies_transposes(self) -> bool:
+        """Whether a view that reorders elements is a layer of its own: the profile says how fast it is."""
+        return "transpose" in self.bandwidth_bytes_per_s_by_class
+
+    def terms(self) -> dict[str, Any]:
+        """The optional terms of a time as plain data, in SI base units."""
+        return {
+            "combine": self.combine,
+            "peak_share_by_class": dict(self.peak_share_by_class),
+            "vector_ops_per_s": self.vector_ops_per_s,
+            "weight_bandwidth_bytes_per_s": self.weight_bandwidth_bytes_per_s,
+            "bandwidth_bytes_per_s_by_class": dict(self.bandwidth_bytes_per_s_by_class),
+            "layer_overhead_s": self.layer_overhead_s,
+            "inference_overhead_s": self.inference_overhead_s,
+            "onchip_holds": sorted(self.onchip_holds),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The device as plain data, in SI base units, with its ridge points and the source of each figure."""
@@ -162,8 +241,7 @@ class Hardware:
             "default_dtype": self.default_dtype,
             "default_fusion": self.default_fusion,
             "fused_activations": sorted(self.fused_activations),
-            "vector_ops_per_s": self.vector_ops_per_s,
-            "layer_overhead_s": self.layer_overhead_s,
+            **self.terms(),
             "onchip_bytes": self.onchip_bytes,
             "energy_per_mac_j": self.energy_per_mac_j,
             "energy_per_byte_j": self.energy_per_byte_j,

@@ -32,6 +32,8 @@ FIXED_BYTES: Mapping[str, int] = {  # what keeps its width whatever the model's 
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1,
 }  # fmt: skip
 
+TRANSPOSES = ("permute", "transpose", "movedim", "swapaxes", "swapdims")
+
 Ints = NDArray[np.int64]
 
 
@@ -59,11 +61,13 @@ class LayerTable:
         kind: One of `KINDS`.
         ops: Its ATen ops in order, joined by ``+``.
         input_shape, output_shape: Of the main op; tuples.
+        kernel: Sizes of the main op's window, of a convolution or pooling; a tuple, empty where it has none.
         macs: Multiply-accumulates.
         vector_ops: Elementwise work in the weights of `roofline.vector_ops`.
         weight_bytes: Parameters and buffers read.
         input_bytes, output_bytes: Other tensors read and written; their sum is the activation bytes.
-        fusion, dtype, fused_activations: The choices made.
+        external_bytes: Those activation bytes that are inputs of the model, or outputs of it.
+        fusion, dtype, fused_activations, transposes: The choices made.
         params: Parameters of the model, a shared one counted once.
         peak_activation_bytes: The most activation memory alive at once in execution order (a size, not a traffic).
         uncounted_ops: What no handler knows.
@@ -74,14 +78,17 @@ class LayerTable:
     ops: NDArray[np.object_]
     input_shape: NDArray[np.object_]
     output_shape: NDArray[np.object_]
+    kernel: NDArray[np.object_]
     macs: Ints
     vector_ops: Ints
     weight_bytes: Ints
     input_bytes: Ints
     output_bytes: Ints
+    external_bytes: Ints
     fusion: str
     dtype: str
     fused_activations: frozenset[str]
+    transposes: bool
     params: int
     peak_activation_bytes: int
     uncounted_ops: tuple[UncountedOp, ...] = ()
@@ -108,6 +115,17 @@ class LayerTable:
         """MACs per byte of each layer; 0 where neither is."""
         return np.divide(self.macs, self.mem_bytes, out=np.zeros(len(self)), where=self.mem_bytes > 0)
 
+    def is_in(self, layer_class: str) -> NDArray[np.bool_]:
+        """Which layers are of a class of `roofline.hardware.LAYER_CLASSES`: of a kind, or those of one op or size."""
+        if layer_class in KINDS:
+            return np.asarray(self.kind == layer_class)
+        if layer_class == "transpose":
+            return np.isin(self.ops, TRANSPOSES)
+        if layer_class == "depthwise_conv_k7":
+            large = np.fromiter((max(kernel, default=0) >= 7 for kernel in self.kernel), dtype=bool, count=len(self))
+            return np.asarray(large & (self.kind == "depthwise_conv"))
+        return np.fromiter((ops.partition("+")[0] == layer_class for ops in self.ops), dtype=bool, count=len(self))
+
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, one row a layer."""
         import pandas as pd
@@ -116,8 +134,8 @@ class LayerTable:
 
 
 COLUMNS = (
-    "name", "kind", "ops", "input_shape", "output_shape", "macs", "vector_ops",
-    "weight_bytes", "input_bytes", "output_bytes",
+    "name", "kind", "ops", "input_shape", "output_shape", "kernel", "macs", "vector_ops",
+    "weight_bytes", "input_bytes", "output_bytes", "external_bytes",
 )  # fmt: skip
 
 
@@ -127,6 +145,7 @@ def lower(
     fusion: str = "none",
     dtype: str = "fp32",
     fused_activations: Collection[str] = frozenset({"relu", "relu6"}),
+    transposes: bool = False,
 ) -> LayerTable:
     """Lower a traced graph to its layers.
 
@@ -136,6 +155,8 @@ def lower(
             (see `roofline.fuse`).
         dtype: Width of all floating tensors: fp32, fp16, bf16 or int8. Integer and bool tensors keep theirs.
         fused_activations: Under epilogue fusion, the activations that run inside the op before them.
+        transposes: Whether views that reorder the elements in memory are layers that copy (see `_reorders`). PyTorch
+            only re-describes the memory; runtimes whose tensors have no strides, such as TFLite, move it.
 
     Raises:
         RooflineError: An unknown fusion, dtype or activation.
@@ -145,7 +166,7 @@ def lower(
     for activation in fused_activations:
         check_choice("fused activation", activation, [name for name in ACTIVATIONS if name != "gelu_tanh"])
 
-    costs, groups, layers = _group(graph, fusion, dtype, fused_activations)
+    costs, groups, layers = _group(graph, fusion, dtype, fused_activations, transposes)
     weight_bytes, input_bytes, output_bytes = layers.bytes_by_role()
     mem_bytes = [sum(layer) for layer in zip(weight_bytes, input_bytes, output_bytes, strict=True)]
     mains = [graph.ops[group.ops[0]] for group in groups]
@@ -155,6 +176,7 @@ def lower(
         ops=_objects("+".join(graph.ops[i].name for i in group.ops) for group in groups),
         input_shape=_objects(_main_input(op).shape if op.inputs else () for op in mains),
         output_shape=_objects(op.outputs[0].shape if op.outputs else () for op in mains),
+        kernel=_objects(_kernel(op) for op in mains),
         macs=_ints(sum(_known(costs[i]).macs for i in group.ops) for group in groups),
         vector_ops=_ints(
             sum(_known(costs[i]).vector_ops for i in group.ops if i not in group.folded) for group in groups
@@ -162,9 +184,11 @@ def lower(
         weight_bytes=_ints(weight_bytes),
         input_bytes=_ints(input_bytes),
         output_bytes=_ints(output_bytes),
+        external_bytes=_ints(layers.external_bytes()),
         fusion=fusion,
         dtype=dtype,
         fused_activations=frozenset(fused_activations),
+        transposes=transposes,
         params=graph.params,
         peak_activation_bytes=layers.peak_activation_bytes(),
         uncounted_ops=_uncounted(graph, costs, groups, mem_bytes),
@@ -173,7 +197,7 @@ def lower(
 
 def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Transfer]]:
     """The main op of one layer of a table that was lowered from `graph`, and what the layer moves, tensor by tensor."""
-    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations)
+    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
     return graph.ops[groups[index].ops[0]], list(lowered.transfers(index))
 
 
@@ -182,20 +206,87 @@ def unfused_bytes(graph: Graph, layers: LayerTable) -> Ints:
 
     Against `LayerTable.mem_bytes` it shows what fusion saves; without fusion the two are the same.
     """
-    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations)
+    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
     return _ints(lowered.unfused_bytes(number) for number in range(len(groups)))
 
 
 def _group(
-    graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str]
+    graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str], transposes: bool
 ) -> tuple[list[Cost | None], list[Group], _Layers]:
     """What each op costs, which ops are one layer, and what these move."""
     compiled = fusion != "none" and bool(graph.inputs)
     costs = [cost(op) for op in graph.ops]
+    if transposes:
+        costs = _with_transposes(graph, costs)
     if compiled:
         costs = [None if _is_precomputed(op, item) else item for op, item in zip(graph.ops, costs, strict=True)]
     groups = fuse(graph, costs, fusion, fused_activations)
     return costs, groups, _Layers(graph, costs, groups, width=DTYPE_BYTES[dtype], compiled=compiled)
+
+
+def _with_transposes(graph: Graph, costs: Sequence[Cost | None]) -> list[Cost | None]:
+    """Costs in which a view that reorders is a copy, and a copy that only carries such a view out is free."""
+    found = list(costs)
+    reordered: set[int] = set()  # ids of values
+    for index, op in enumerate(graph.ops):
+        if _reorders(op):
+            found[index] = Cost(kind="copy")
+            reordered.add(id(op.outputs[0]))
+        elif op.inputs and any(id(value) in reordered for value in _views(op.inputs[0])):
+            if op.is_view:
+                reordered.add(id(op.outputs[0]))
+            elif op.name in ("reshape", "flatten", "contiguous", "clone", "_reshape_copy", "unflatten"):
+                found[index] = None
+    return found
+
+
+def _views(value: Value) -> Iterator[Value]:
+    """The value, and those that it is a view of."""
+    yield value
+    while value.base is not None:
+        value = value.base
+        yield value
+
+
+def _reorders(op: Op) -> bool:
+    """Whether a view would move its elements in a memory without strides whose images are stored channels-last.
+
+    Swapping the last two axes is free: a matrix product takes either operand transposed, and the tokens of an image lie
+    as its pixels do. So is the way from channels-first to channels-last and back, which is no way at all there.
+    """
+    if not op.is_view or op.name not in TRANSPOSES or op.inputs[0].is_constant:
+        return False
+    shape = op.inputs[0].shape
+    order = _axes(op, len(shape))
+    last_two_swapped = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    if order in ((0, 2, 3, 1), (0, 3, 1, 2), last_two_swapped):
+        return False
+    moved = [axis for axis in order if shape[axis] != 1]
+    return moved != sorted(moved)
+
+
+def _axes(op: Op, rank: int) -> tuple[int, ...]:
+    """Which axis of its input each axis of a permuted view is."""
+    if op.name == "permute":
+        return tuple(axis % rank for axis in op.arg(1, "dims"))
+    if op.name == "movedim":
+        named = np.empty(range(1, rank + 1))  # a shape whose sizes tell the axes apart
+        return tuple(size - 1 for size in np.moveaxis(named, op.arg(1, "source"), op.arg(2, "destination")).shape)
+    names = ("dim0", "dim1") if op.name in ("transpose", "swapdims") else ("axis0", "axis1")
+    first, second = (op.arg(place, name, place - 1) % rank for place, name in enumerate(names, start=1))
+    order = list(range(rank))
+    order[first], order[second] = order[second], order[first]
+    return tuple(order)
+
+
+def _kernel(op: Op) -> tuple[int, ...]:
+    """The window of a convolution (its weight's) or of a pooling."""
+    if op.name == "convolution":
+        return op.inputs[1].shape[2:]
+    if "pool" in op.name and not op.name.startswith("adaptive"):
+        given = op.arg(1, "kernel_size", ())
+        return (given,) if isinstance(given, int) else tuple(given)
+    return ()
 
 
 def _is_precomputed(op: Op, item: Cost | None) -> bool:
@@ -279,6 +370,20 @@ class _Layers:
             for transfer in self.transfers(number):
                 sums[transfer.role][number] += transfer.bytes
         return sums["weight"], sums["input"], sums["output"]
+
+    def external_bytes(self) -> list[int]:
+        """The bytes of each layer that are of the model's own inputs and outputs."""
+        inside = {value.storage for op in self.graph.ops for value in op.outputs if not op.is_view}
+        given = {value.storage for value in self.graph.inputs} - inside
+        returned = {id(value.root) for value in self.graph.outputs}
+        sizes = []
+        for group, reads in zip(self.groups, self._reads, strict=True):
+            size = sum(elements * self._bytes_of(value) for value, elements in reads if value.storage in given)
+            for index in group.ops:
+                written = ((value, elements) for value, elements in self._op_writes(index) if id(value) in returned)
+                size += sum(elements * self._bytes_of(value) for value, elements in written)
+            sizes.append(size)
+        return sizes
 
     def transfers(self, number: int) -> Iterator[Transfer]:
         """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""

@@ -11,10 +11,11 @@ Every problem is a `ProfileError` of one line that names the file and, where the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import (
@@ -30,12 +31,26 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from yaml.reader import Reader
 
 from roofline.errors import ProfileError, did_you_mean
-from roofline.hardware import ACTIVATIONS, Activation, DeviceClass, Dtype, Figure, FigureKind, Fusion, Hardware
+from roofline.hardware import (
+    ACTIVATIONS,
+    LAYER_CLASSES,
+    Activation,
+    Combine,
+    DeviceClass,
+    Dtype,
+    Figure,
+    FigureKind,
+    Fusion,
+    Hardware,
+    LayerClass,
+    OnChip,
+)
 
 SCHEMA: Final = "roofline/hardware/1"
 
-GIGA, MICRO, PICO, MEBI = Decimal("1e9"), Decimal("1e-6"), Decimal("1e-12"), Decimal(2**20)
+ONE, GIGA, MICRO, PICO, MEBI = Decimal(1), Decimal("1e9"), Decimal("1e-6"), Decimal("1e-12"), Decimal(2**20)
 
+_BY_CLASS = ("peak_share_by_class", "bandwidth_gb_per_s_by_class")
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 8
 _LOADER: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -83,9 +98,15 @@ class ProfileEntry(_Entry):
     default_dtype: Dtype
     default_fusion: Fusion
     fused_activations: _Activations
+    combine: Combine = "max"
+    peak_share_by_class: dict[LayerClass, FigureEntry] = Field(default_factory=dict)
     vector_gops_per_s: FigureEntry | None = None
+    weight_bandwidth_gb_per_s: FigureEntry | None = None
+    bandwidth_gb_per_s_by_class: dict[LayerClass, FigureEntry] = Field(default_factory=dict)
     layer_overhead_us: FigureEntry | None = None
+    inference_overhead_us: FigureEntry | None = None
     onchip_mib: FigureEntry | None = None
+    onchip_holds: list[OnChip] = Field(default_factory=list)
     energy_pj_per_mac: FigureEntry | None = None
     energy_pj_per_byte: FigureEntry | None = None
     notes: _Text | None = None
@@ -108,34 +129,56 @@ class ProfileEntry(_Entry):
             )
         return dtype
 
+    @field_validator("onchip_holds")
+    @classmethod
+    def _has_a_memory(cls, holds: list[OnChip], info: ValidationInfo) -> list[OnChip]:
+        if holds and info.data.get("onchip_mib", True) is None:
+            raise PydanticCustomError("no_memory", "Input should be left out where there is no onchip_mib to hold it")
+        return holds
+
     def hardware(self) -> Hardware:
         """Return the device in SI base units."""
         entries = {
             "bandwidth_bytes_per_s": (self.bandwidth_gb_per_s, GIGA),
             "vector_ops_per_s": (self.vector_gops_per_s, GIGA),
+            "weight_bandwidth_bytes_per_s": (self.weight_bandwidth_gb_per_s, GIGA),
             "layer_overhead_s": (self.layer_overhead_us, MICRO),
+            "inference_overhead_s": (self.inference_overhead_us, MICRO),
             "onchip_bytes": (self.onchip_mib, MEBI),
             "energy_per_mac_j": (self.energy_pj_per_mac, PICO),
             "energy_per_byte_j": (self.energy_pj_per_byte, PICO),
         }
-        peaks = {dtype: entry.si(GIGA) for dtype, entry in self.peak_gmacs_per_s.items()}
+        mappings: dict[str, tuple[Mapping[Any, FigureEntry], Decimal]] = {
+            "peak_macs_per_s": (self.peak_gmacs_per_s, GIGA),
+            "peak_share_by_class": (self.peak_share_by_class, ONE),
+            "bandwidth_bytes_per_s_by_class": (self.bandwidth_gb_per_s_by_class, GIGA),
+        }
+        by_key = {field: {key: e.si(unit) for key, e in given.items()} for field, (given, unit) in mappings.items()}
         others = {field: entry.si(unit) for field, (entry, unit) in entries.items() if entry is not None}
         value = {field: figure.value for field, figure in others.items()}
+        values = {field: {key: figure.value for key, figure in given.items()} for field, given in by_key.items()}
         return Hardware(
             id=self.id,
             name=self.name,
             device_class=self.device_class,
-            peak_macs_per_s={dtype: peak.value for dtype, peak in peaks.items()},
+            peak_macs_per_s=values["peak_macs_per_s"],
             bandwidth_bytes_per_s=value["bandwidth_bytes_per_s"],
             default_dtype=self.default_dtype,
             default_fusion=self.default_fusion,
             fused_activations=frozenset(self.fused_activations),
+            combine=self.combine,
+            peak_share_by_class=values["peak_share_by_class"],
             vector_ops_per_s=value.get("vector_ops_per_s"),
+            weight_bandwidth_bytes_per_s=value.get("weight_bandwidth_bytes_per_s"),
+            bandwidth_bytes_per_s_by_class=values["bandwidth_bytes_per_s_by_class"],
             layer_overhead_s=value.get("layer_overhead_s", 0.0),
+            inference_overhead_s=value.get("inference_overhead_s", 0.0),
             onchip_bytes=round(value["onchip_bytes"]) if "onchip_bytes" in value else None,
+            onchip_holds=frozenset(self.onchip_holds),
             energy_per_mac_j=value.get("energy_per_mac_j"),
             energy_per_byte_j=value.get("energy_per_byte_j"),
-            figures={f"peak_macs_per_s.{dtype}": peak for dtype, peak in peaks.items()} | others,
+            figures={f"{field}.{key}": figure for field, given in by_key.items() for key, figure in given.items()}
+            | others,
             notes=self.notes or "",
         )
 
@@ -236,8 +279,14 @@ def _problem(error: ErrorDetails) -> str:
             return f"a profile is a mapping that begins with 'schema: {SCHEMA}' {got}"
         case "model_type":
             return f"must be a figure, as in {{value: 41, kind: datasheet, source: where it is printed}} {got}"
+        case "dict_type" if place[0] in _BY_CLASS:
+            return f"must list a figure by class, as in 'grouped_conv: {{value: ..., kind: ..., source: ...}}' {got}"
         case "dict_type" | "too_short":
             return f"must list a figure by dtype, as in 'int8: {{value: ..., kind: ..., source: ...}}' {got}"
+        case "literal_error" if place[0] in _BY_CLASS and place[-1] == "[key]":
+            return f"no class of layers.{did_you_mean(str(given), LAYER_CLASSES)} docs/profiles.md lists them"
+        case "list_type" if place == ("onchip_holds",):
+            return f"must be a list, as in [weights, activations] {got}"
         case "list_type":
             return f"must be 'all' or a list, as in [relu, relu6] {got}"
         case "float_type" if isinstance(given, str):

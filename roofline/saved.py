@@ -264,6 +264,8 @@ class _Hardware(_Class):
     peaks_macs_per_s: NotRequired[dict[str, Positive]]
     vector_ops_per_s: NotRequired[Positive | None]
     layer_overhead_s: NotRequired[Number]
+    combine: NotRequired[Literal["max", "add"]]
+    inference_overhead_s: NotRequired[Number]
     notes: NotRequired[str]
 
 
@@ -278,6 +280,7 @@ class _Cost(TypedDict):
 
 
 class _Totals(_Cost):
+    inference_overhead_s: NotRequired[Number]
     compute_bound_share: Number
     operational_intensity_macs_per_byte: Number
     peak_activation_bytes: Count

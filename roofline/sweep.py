@@ -49,7 +49,7 @@ OPERATIONS = {  # of Fig. 3 of the MobileNetV4 paper: the kinds of `roofline.lay
     "attention": ("attention", "matmul", "softmax"),
     "other": (),
 }
-NOT_ON_THE_AXIS = "The terms that a profile may add to eq. 1: a rate of vector ops, an overhead for each layer."
+NOT_ON_THE_AXIS = "The terms that a profile may add to eq. 1, such as a rate of vector ops or an overhead for each layer."
 _OPERATION_OF = {kind: operation for operation, kinds in OPERATIONS.items() for kind in kinds}
 
 Record = TypeVar("Record")
@@ -628,8 +628,8 @@ def sweep(
             swept without its published top-1 where that is for another size.
         arguments: For the constructor of every reference: ``{"act": "relu"}``. Their models have no top-1: what is
             published is of other networks.
-        hw: Devices whose ridge points are marked: names of bundled profiles, paths or `Hardware`; all bundled ones
-            that have the dtype when not given.
+        hw: Devices whose ridge points are marked: names of bundled profiles, paths or `Hardware`; when not given, the
+            bundled ones that have the dtype and are fitted to latencies.
 
     Raises:
         RooflineError: Anything wrong with a model or the range, in one line.
@@ -658,7 +658,8 @@ def _marked(
     from roofline.profiles import load_all, load_profile
 
     if hw is None:
-        devices = [hardware for hardware in load_all() if dtype in hardware.peak_macs_per_s]
+        able = [hardware for hardware in load_all() if dtype in hardware.peak_macs_per_s]
+        devices = [hardware for hardware in able if hardware.latency_kind(dtype) == "prediction"]
     else:
         given = [hw] if isinstance(hw, str | Path | Hardware) else hw
         devices = [item if isinstance(item, Hardware) else load_profile(item) for item in given]

@@ -18,14 +18,13 @@ def _what_it_is(analysis: Analysis) -> str:
         return "a prediction: a roofline whose figures are fitted to latencies or measured"
     if _is_estimated(analysis):
         return "a bound: a roofline on estimated figures, and as good as these"
-    if hardware.layer_overhead_s:
-        return "a bound: a roofline on datasheet figures, with an overhead for each layer on top"
+    if hardware.layer_overhead_s or hardware.inference_overhead_s:
+        return "a bound: a roofline on datasheet figures, with an overhead on top"
     return "a bound: a roofline on the vendor's figures, which no run can beat"
 
 
 def _is_estimated(analysis: Analysis) -> bool:
-    ceilings = (f"peak_macs_per_s.{analysis.layers.dtype}", "bandwidth_bytes_per_s", "vector_ops_per_s")
-    figures = [analysis.hardware.figures[path] for path in ceilings if path in analysis.hardware.figures]
+    figures = analysis.hardware.figures_of_time(analysis.layers.dtype).values()
     return not figures or any(figure.kind == "estimate" for figure in figures)
 
 
@@ -36,11 +35,13 @@ def verdict(analysis: Analysis) -> str:
     lead = "Predicted latency" if analysis.latency_kind == "prediction" else "Latency bound: at least"
     if analysis.latency_kind == "bound" and _is_estimated(analysis):
         lead = "Latency bound, on estimated figures:"
-    split = (
-        f"{percent(1 - compute)} of it in memory-bound layers, {percent(compute)} in compute-bound ones"
-        if totals["latency_s"]
-        else "it does nothing"
-    )
+    overhead_s = totals["inference_overhead_s"]
+    shares = f"{percent(1 - compute)} of it in memory-bound layers, {percent(compute)} in compute-bound ones"
+    if overhead_s:
+        shares = f"{seconds(overhead_s)} of it an inference takes whatever it runs; of the rest, " + shares.replace(
+            " of it", "", 1
+        )
+    split = shares if totals["latency_s"] > overhead_s else "it does nothing"
     intensity, ridge = totals["operational_intensity_macs_per_byte"], analysis.ridge_point
     side = "below" if intensity < ridge else "at or above"
     return (

@@ -255,7 +255,7 @@ def test_grad_mode_and_training_mode_make_no_difference() -> None:
     ("arguments", "error", "message"),
     [
         ({"model": "mobilenetv5"}, ModelError, r"unknown model 'mobilenetv5'\. Did you mean"),
-        ({"model": "mnv4_conv_s", "hw": "pixel6_gpu"}, ProfileError, r"unknown hardware 'pixel6_gpu'\. Did you mean"),
+        ({"model": "mnv4_conv_s", "hw": "pixel6_npu"}, ProfileError, r"unknown hardware 'pixel6_npu'\. Did you mean"),
         ({"model": "mnv4_conv_s", "dtype": "bf16"}, ProfileError, r"toy has no peak for dtype 'bf16' \(it lists: fp32"),
         ({"model": "mnv4_conv_s", "fusion": "all"}, RooflineError, r"unknown fusion 'all': choose one of none"),
         ({"model": "mnv4_conv_s", "batch": 0}, ModelError, r"batch must be at least 1"),

@@ -201,7 +201,7 @@ BAD = [
     # profiles
     ("analyze mobilenetv4_conv_s", r"Missing option '--hw'"),
     ("explain mobilenetv4_conv_s stem.conv", r"Missing option '--hw'"),
-    ("analyze mobilenetv4_conv_s --hw pixel6_gpu", r"unknown hardware 'pixel6_gpu'\. Did you mean 'pixel6_"),
+    ("analyze mobilenetv4_conv_s --hw pixel6_npu", r"unknown hardware 'pixel6_npu'\. Did you mean 'pixel6_"),
     ("analyze mobilenetv4_conv_s --hw folder/none.yaml", r"folder/none\.yaml: no such file"),
     ("analyze mobilenetv4_conv_s --hw folder/", r"folder: is a directory"),
     ("analyze mobilenetv4_conv_s --hw broken.yaml", r"broken\.yaml:\d+: not YAML: "),
@@ -233,7 +233,7 @@ BAD = [
     ("models --format csv", r"'--format': 'csv' is not one of"),
     ("hw pixel6_tpu", r"unexpected extra argument"),
     # cross-check
-    ("analyze nets.py:good --cross-check --hw pixel6_gpu", r"unknown hardware 'pixel6_gpu'"),
+    ("analyze nets.py:good --cross-check --hw pixel6_npu", r"unknown hardware 'pixel6_npu'"),
     ("analyze nets.py:Fails --cross-check", r"Fails fails on input 1x3x224x224"),
     ("analyze mobilenetv4_conv_x --cross-check", r"unknown model 'mobilenetv4_conv_x'"),
 ]  # fmt: skip
@@ -766,7 +766,7 @@ def test_the_completion_script_is_that_of_the_shell(shell: str, command: Command
     ("line", "expected"),
     [
         ("roofline analyze mobilenetv4_c", {name for name in names() if "_conv_" in name}),
-        ("roofline analyze mobilenetv4_conv_s --hw pixel6", {"pixel6_cpu", "pixel6_tpu"}),
+        ("roofline analyze mobilenetv4_conv_s --hw galaxy_s23", {"galaxy_s23_cpu", "galaxy_s23_cpu_peak"}),
         ("roofline analyze mobilenetv4_conv_s --group ", {"kind", "stage"}),
         ("roofline mod", {"models"}),
     ],

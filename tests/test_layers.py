@@ -540,8 +540,8 @@ def test_the_frame_has_one_row_a_layer_and_the_columns_of_the_table() -> None:
     layers = table(residual_block(), maps(8))
     frame = layers.to_frame()
     assert list(frame.columns) == [
-        "name", "kind", "ops", "input_shape", "output_shape",
-        "macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes",
+        "name", "kind", "ops", "input_shape", "output_shape", "kernel",
+        "macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes", "external_bytes",
     ]  # fmt: skip
     assert len(frame) == len(layers) == 7
     assert frame["macs"].sum() == layers.macs.sum() == 2 * 8 * 8 * PIXELS

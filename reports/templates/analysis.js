@@ -12,20 +12,22 @@
   const sum = (values) => values.reduce((a, b) => a + b, 0);
   const tracesOf = (id, role) => specs[id].data.filter((trace) => trace.meta?.role === role);
 
-  // --- the engine: max(MACTime, VectorTime, MemTime) + overhead ---------------------------------------------------------
+  // --- the engine: the profile's times, moved with the peak and with all rates of memory ------------------------------
 
   const predict = ({ peak, bandwidth }) => {
     const vectorRate = hardware.vector_ops_per_s ?? Infinity;
     const latency = new Array(count);
     const memoryBound = new Array(count);
     for (let i = 0; i < count; i += 1) {
-      const macTime = layers.macs[i] / peak;
+      const macTime = layers.mac_time_s[i] * (profile.peak / peak);
       const vectorTime = layers.vector_ops[i] / vectorRate;
-      const memTime = layers.mem_bytes[i] / bandwidth;
-      latency[i] = Math.max(macTime, vectorTime, memTime) + hardware.layer_overhead_s;
+      const memTime = layers.mem_time_s[i] * (profile.bandwidth / bandwidth);
+      latency[i] = hardware.layer_overhead_s
+        + (hardware.combine === 'add' ? macTime + vectorTime + memTime : Math.max(macTime, vectorTime, memTime));
       memoryBound[i] = memTime > Math.max(macTime, vectorTime);
     }
-    return { latency, memoryBound, total: sum(latency), memoryTime: sum(latency.filter((_, i) => memoryBound[i])) };
+    const time = sum(latency);
+    return { latency, memoryBound, time, total: time + hardware.inference_overhead_s, memoryTime: sum(latency.filter((_, i) => memoryBound[i])) };
   };
 
   const macs = sum(layers.macs);
@@ -210,11 +212,13 @@
   };
   const fillTiles = (result) => {
     const { peak, bandwidth } = state;
-    const memory = result.total ? result.memoryTime / result.total : 0;
+    const memory = result.time ? result.memoryTime / result.time : 0;
     setTile('latency', seconds(result.total), result.total, isMoved());
     setTile('memory', percent(memory), memory, isMoved());
-    setTile('mac-time', seconds(macs / peak), macs / peak, peak !== profile.peak);
-    setTile('mem-time', seconds(bytes / bandwidth), bytes / bandwidth, bandwidth !== profile.bandwidth);
+    const macTime = sum(layers.mac_time_s) * (profile.peak / peak);
+    const memTime = sum(layers.mem_time_s) * (profile.bandwidth / bandwidth);
+    setTile('mac-time', seconds(macTime), macTime, peak !== profile.peak);
+    setTile('mem-time', seconds(memTime), memTime, bandwidth !== profile.bandwidth);
     setTile('ridge', significant(peak / bandwidth), peak / bandwidth, isMoved());
   };
 
@@ -226,7 +230,7 @@
     return `${points > 0 ? '+' : points < 0 ? '−' : '±'}${significant(Math.abs(points), Math.abs(points) < 10 ? 2 : 3)} %`;
   };
   const sentence = (result, { peak, bandwidth }) => {
-    const memory = result.total ? result.memoryTime / result.total : 0;
+    const memory = result.time ? result.memoryTime / result.time : 0;
     const ridge = peak / bandwidth;
     const whole = bytes ? macs / bytes : 0;
     const mark = document.createElement('strong');
@@ -234,7 +238,7 @@
     mark.textContent = 'What if';
     return [mark, ` the peak were ${si(peak, 'MAC/s')} and the bandwidth ${si(bandwidth, 'B/s')}: `
       + `${seconds(result.total)} instead of the ${kindName} ${seconds(profileLatency)} (${change(result.total)}), `
-      + `${percent(memory)} of it in memory-bound layers, ${percent(1 - memory)} in compute-bound ones. `
+      + `${percent(memory)} of ${hardware.inference_overhead_s ? 'what its layers take' : 'it'} in memory-bound layers, ${percent(1 - memory)} in compute-bound ones. `
       + `It does ${significant(whole)} MACs/byte, ${whole < ridge ? 'below' : 'at or above'} a ridge point of ${significant(ridge)}.`];
   };
   const fillVerdict = (result) => {

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     metavar="PROFILE",
     multiple=True,
     shell_complete=complete_hardware,
-    help="Devices whose ridge points are marked; all bundled ones if not given.",
+    help="Devices whose ridge points are marked; the fitted ones of 'roofline hw' if not given.",
 )
 @sweep_options
 @FORMAT
