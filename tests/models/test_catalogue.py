@@ -28,8 +28,8 @@ from roofline.trace import trace
 ROOT = Path(__file__).parents[2]
 CROSSCHECK = Path(__file__).with_name("crosscheck.csv")
 FAMILIES = (
-    "mobilenetv1", "mobilenetv2", "mobilenetv3", "mobilenetv4", "rexnet", "mobileone", "regnet", "micronet",
-    "activation_probe",
+    "mobilenetv1", "mobilenetv2", "mobilenetv3", "mobilenetv4", "mobilenet_multi", "rexnet", "mobileone", "regnet",
+    "micronet", "efficientvit", "fastvit", "convnext", "activation_probe",
 )  # fmt: skip
 FIGURES = [(entry, figures) for entry in models.entries() for figures in entry.published]
 
@@ -65,6 +65,7 @@ def test_the_variants_that_papers_argue_about_are_there() -> None:
         *(f"mobilenetv4_hybrid_{size}{form}" for size in ("medium", "large") for form in ("", ":mhsa", ":kv1")),
         *(f"mobilenetv4_conv_large:{form}" for form in ("ib", "convnext", "extradw", "ffn", "fused_ib")),
         *(f"mobilenetv4_conv_large:{form}" for form in ("mqa3", "mhsa3")),
+        *(f"mobilenet_multi_{kind}_{w}" for kind in ("max", "avg") for w in ("100", "150")),
         *(f"rexnet_{w}" for w in ("090", "100", "130", "150", "200", "220", "300")),
         *(f"rexnet_lite_{w}" for w in ("090", "100", "130", "150", "200")),
         "rexnet_plain_100",
@@ -72,6 +73,9 @@ def test_the_variants_that_papers_argue_about_are_there() -> None:
         *(f"regnet{x}_{g:03}" for x in "xy" for g in (2, 4, 6, 8, 16, 32, 40, 64, 80, 120, 160, 320)),
         "anynetx",
         *(f"micronet_m{i}" for i in range(4)),
+        *(f"efficientvit_b{i}" for i in range(4)),
+        *(f"fastvit_{s}{f}" for s in ("t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36") for f in ("", ":train")),
+        *(f"convnext_{size}" for size in ("atto", "femto", "pico", "nano", "tiny", "small", "base")),
         "activation_probe",
     }
     assert wanted <= set(models.names())
@@ -105,6 +109,11 @@ def test_every_spelling_is_found(entry: Entry) -> None:
         ("mobilenetv3_large", "mobilenetv3_large_100"),
         ("rexnet", "rexnet_100"),
         ("ReXNet-lite", "rexnet_lite_100"),
+        ("MultiHardware-MAX-1.5x", "mobilenet_multi_max_150"),
+        ("MobileNetMultiAVG", "mobilenet_multi_avg_100"),
+        ("MIT-EfficientViT-B1", "efficientvit_b1"),
+        ("FastViT-SA12", "fastvit_sa12"),
+        ("ConvNext-S", "convnext_small"),
         ("RegNetX-200MF", "regnetx_002"),
         ("regnet_y_1_6gf", "regnety_016"),
         ("RegNetY-32GF", "regnety_320"),
