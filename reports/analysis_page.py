@@ -1,7 +1,7 @@
 """The page of an analysis: where its layers stand under the roofline, where the time goes, and what if.
 
-Everything is drawn from the plain data of `Analysis.to_dict`. The page's script (`analysis.js`) has one formula, eq. 1,
-to draw the same again for another peak or bandwidth.
+Everything is drawn from the plain data of `Analysis.to_dict`. The page's script (`analysis.js`) has one formula, eq. 1
+with the terms of the profile, to draw the same again for another peak or bandwidth.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from roofline.analysis import stage_of
+from roofline.hardware import NO_TERMS, terms_in_force
 from roofline.reports.figures import bound_symbol, card, color, escape, kind_color, layout, log_axis, log_limits
 from roofline.reports.pages import Device, Page, seconds, shape
 from roofline.reports.tables import Cell, Column, Table, layer_bytes, time_column
@@ -31,6 +32,7 @@ def page(data: Mapping[str, Any]) -> Page:
     """The page of an analysis."""
     model, hardware, layers = data["model"], data["hardware"], data["layers"]
     fused = data["fusion"] != "none"
+    terms = {key: hardware.get(key, absent) for key, absent in NO_TERMS.items()}
     subtitle = ", ".join(
         (
             f"{_shapes(model['input_shape'])} on {hardware['name']}",
@@ -51,6 +53,7 @@ def page(data: Mapping[str, Any]) -> Page:
             "zero_count": sum(not layer["macs"] for layer in layers),
             "kinds": [{"name": group["name"], "color": kind_color(group["name"])} for group in data["groups"]["kind"]],
             "fused": fused,
+            "has_terms": bool(terms_in_force(terms)),
             "notes": data["notes"],
             "layer_table": _layer_table(data),
             "kind_table": _group_table(data, "kind", "Time by kind of layer"),
@@ -58,8 +61,8 @@ def page(data: Mapping[str, Any]) -> Page:
         },
         figures={
             "roofline": _roofline(data),
-            "course": _course(layers),
-            "tree": _tree(layers),
+            "course": _course(data),
+            "tree": _tree(data),
             "kinds": _kinds(data["groups"]["kind"]),
         },
         data={
@@ -76,16 +79,8 @@ def page(data: Mapping[str, Any]) -> Page:
                 "unfused_bytes": [layer["unfused_bytes"] for layer in layers],
             },
             "hardware": {
-                key: hardware.get(key, absent)
-                for key, absent in {
-                    "dtype": None,
-                    "peak_macs_per_s": None,
-                    "bandwidth_bytes_per_s": None,
-                    "combine": "max",
-                    "vector_ops_per_s": None,
-                    "layer_overhead_s": 0.0,
-                    "inference_overhead_s": 0.0,
-                }.items()
+                **{key: hardware[key] for key in ("dtype", "peak_macs_per_s", "bandwidth_bytes_per_s")},
+                **terms,
             },
             "latency_s": data["totals"]["latency_s"],
             "latency_kind": data["latency_kind"],
@@ -121,6 +116,7 @@ def _tiles(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The totals."""
     totals, hardware, params = data["totals"], data["hardware"], data["model"]["params"]
     memory_share = 1 - totals["compute_bound_share"] if totals["latency_s"] else 0.0
+    overhead_s = _overhead(data)
     intensity = totals["operational_intensity_macs_per_byte"]
 
     def tile(id: str, name: str, value: str, number: float, note: str = "", kind: str = "") -> dict[str, Any]:
@@ -128,7 +124,8 @@ def _tiles(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     tiles = [
         tile("latency", "Latency", seconds(totals["latency_s"]), totals["latency_s"], "", data["latency_kind"]),
-        tile("memory", "Memory-bound", percent(memory_share), memory_share, "of the latency"),
+        tile("memory", "Memory-bound", percent(memory_share), memory_share,
+             "of what the layers take" if overhead_s else "of the latency"),
         tile("mac-time", "MACs at the peak", seconds(totals["mac_time_s"]), totals["mac_time_s"], "MACTime"),
         tile("mem-time", "Bytes at the bandwidth", seconds(totals["mem_time_s"]), totals["mem_time_s"], "MemTime"),
         tile("macs", "MACs", si(totals["macs"]), totals["macs"], f"{totals['macs']:,}"),
@@ -142,9 +139,17 @@ def _tiles(data: Mapping[str, Any]) -> list[dict[str, Any]]:
         tile("alive", "Activation memory", si(totals["peak_activation_bytes"], "B"),
              totals["peak_activation_bytes"], "alive at once, at most"),
     ]  # fmt: skip
+    if overhead_s:
+        tiles.insert(1, tile("overhead", "In no layer", seconds(overhead_s), overhead_s, "overhead of an inference"))
     if totals["energy_j"] is not None:
         tiles.append(tile("energy", "Energy", si(1e3 * totals["energy_j"], "mJ"), totals["energy_j"]))
     return tiles
+
+
+def _overhead(data: Mapping[str, Any]) -> float:
+    """What of the latency is in no layer, seconds; an older result may not say."""
+    overhead_s: float = data["totals"].get("inference_overhead_s", 0.0)
+    return overhead_s
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -249,10 +254,6 @@ def _card(layer: Layer, total_s: float) -> str:
     )
 
 
-def _total(layers: Sequence[Layer]) -> float:
-    return math.fsum(layer["latency_s"] for layer in layers)
-
-
 def _roofline(data: Mapping[str, Any]) -> go.Figure:
     """One dot a layer, under the roofs of every dtype; layers without MACs stand in a strip of their own."""
     hardware, layers = data["hardware"], data["layers"]
@@ -290,7 +291,7 @@ def _roofline(data: Mapping[str, Any]) -> go.Figure:
                 line={"color": color("muted"), "width": 1}, meta={"role": "unfused"},
             )
         )  # fmt: skip
-    total_s = _total(layers)
+    total_s = data["totals"]["latency_s"]
     longest = max((layer["latency_s"] for layer in layers), default=0.0) or 1.0
     dots = list(_dots(with_macs, without))
     for kind, strip, chosen in dots:
@@ -403,11 +404,11 @@ def _label(name: str, text: str, x: float, **settings: Any) -> dict[str, Any]:
     return {"name": name, "text": escape(text), "x": math.log10(x), "showarrow": False, **given}
 
 
-def _course(layers: Sequence[Layer]) -> go.Figure:
+def _course(data: Mapping[str, Any]) -> go.Figure:
     """One bar a layer, from when it starts to when it ends; the network runs downwards."""
+    layers, total_s = data["layers"], data["totals"]["latency_s"]
     times = [layer["latency_s"] for layer in layers]
     ends = [0.0, *itertools.accumulate(times)]
-    total_s = _total(layers)
     parts = _parts(layers)
     named = _named(parts, len(layers))
     return go.Figure(
@@ -423,8 +424,8 @@ def _course(layers: Sequence[Layer]) -> go.Figure:
             height=round(min(640, max(300, 2.2 * len(layers) + 80))), showlegend=False, bargap=0, hovermode="y",
             hoverdistance=40, margin={"l": 8, "r": 16, "t": 8, "b": 8},
             meta={"parts": [[first, last] for _, first, last in parts]},
-            xaxis={"title": {"text": "time from the start of the pass"}, "tickformat": "~s", "ticksuffix": "s",
-                   "range": [0, 1.02 * (total_s or 1.0)]},
+            xaxis={"title": {"text": f"time from the start of the {'first layer' if _overhead(data) else 'pass'}"},
+                   "tickformat": "~s", "ticksuffix": "s", "range": [0, 1.02 * (ends[-1] or 1.0)]},
             yaxis={"range": [len(layers) + 0.5, 0.5], "showgrid": False, "ticks": "",
                    "ticklabelstandoff": 4,
                    "tickvals": [(first + last) / 2 + 1 for _, first, last in named],
@@ -456,15 +457,15 @@ def _short(name: str, length: int = 18) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
-def _tree(layers: Sequence[Layer]) -> go.Figure:
+def _tree(data: Mapping[str, Any]) -> go.Figure:
     """Modules above the layers in them, each as wide as the time it takes."""
+    layers, total_s = data["layers"], data["totals"]["latency_s"] or 1.0
     paths = [tuple(layer["name"].split(".")) for layer in layers]
     times = dict.fromkeys((path[:depth] for path in paths for depth in range(len(path))), 0.0)
     for path, layer in zip(paths, layers, strict=True):
         for module in (path[:depth] for depth in range(len(path) + 1)):
             if module in times:  # a layer may have the name of a module
                 times[module] += layer["latency_s"]
-    total_s = times.get((), 0.0) or 1.0
     nodes: dict[str, dict[str, Any]] = {}
 
     def add(id: str, parent: str, label: str, **fields: Any) -> None:

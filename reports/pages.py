@@ -33,6 +33,8 @@ PAGES: Mapping[str, str] = {  # schema without its version -> the module that dr
     "roofline/analysis": "analysis_page",
     "roofline/sweep": "sweep_page",
     "roofline/comparison": "comparison_page",
+    "roofline/hardware-list": "hardware_page",
+    "roofline/whatif": "whatif_page",
 }
 VERSION = "1"
 PLOTLYJS = ("inline", "cdn", "directory")

@@ -19,7 +19,6 @@ from roofline.units import percent, printable, shape, si, significant, time_unit
 if TYPE_CHECKING:
     from roofline.analysis import Analysis, GroupTotals
     from roofline.crosscheck import CrossCheck
-    from roofline.hardware import Hardware
     from roofline.models import Entry, Published
 
 STYLES = {"compute": "dark_orange", "memory": "cyan"}
@@ -53,7 +52,10 @@ def render_analysis(
     where = f"  {shapes}  on {hardware.id}, {layers.dtype}, {words.fusion(analysis)}"
     head = Text.assemble((printable(analysis.name), "bold"), where)
     parts: list[RenderableType] = [head, Text(words.verdict(analysis), style="bold"), *_totals(analysis, width), Text()]
-    parts += [_where_time_goes(analysis, group, width, unicode), Text()]
+    parts += [_where_time_goes(analysis, group, width, unicode)]
+    if outside := words.outside_the_layers(analysis):
+        parts.append(Text(outside))
+    parts.append(Text())
     if top:
         parts += [_top_layers(analysis, top, sort, width, unicode), Text()]
     parts += [Text(note, style="dim") for note in words.notes(analysis)]
@@ -270,26 +272,6 @@ def _paragraphs(text: str) -> list[RenderableType]:
         indented = any(line.startswith(" ") for line in paragraph.splitlines())
         shown += [Text(paragraph if indented else " ".join(paragraph.split())), Text()]
     return shown[:-1]
-
-
-def render_hardware(devices: Sequence[Hardware]) -> RenderableType:
-    """The bundled profiles: one line a device and dtype."""
-    header = ("Hardware", "class", "dtype", "peak MAC/s", "B/s", "ridge MACs/B", "figures")
-    rows = [
-        (
-            device.id, device.device_class, dtype, si(peak), si(device.bandwidth_bytes_per_s),
-            significant(device.ridge_point(dtype)), _figure_kinds(device, dtype),
-        )
-        for device in devices
-        for dtype, peak in device.peak_macs_per_s.items()
-    ]  # fmt: skip
-    note = "Any YAML file of the same schema serves as --hw too: docs/profiles.md."
-    return Group(_table(header, rows), Text(), Text(note, style="dim"))
-
-
-def _figure_kinds(device: Hardware, dtype: str) -> str:
-    figures = (device.figures.get(path) for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"))
-    return ", ".join(dict.fromkeys(figure.kind for figure in figures if figure is not None))
 
 
 def render_explanation(lines: Sequence[tuple[str, Sequence[str]]]) -> RenderableType:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.conventions import LEFT_OUT, conventions
-from roofline.engine import Prediction, predict
+from roofline.engine import Prediction, crossing_bytes, predict
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.graph import Graph
 from roofline.hardware import Hardware
@@ -104,7 +104,8 @@ class Analysis:
         macs, mem_bytes = int(layers.macs.sum()), int(layers.mem_bytes.sum())
         energy_j = None
         if hardware.energy_per_mac_j is not None and hardware.energy_per_byte_j is not None:
-            energy_j = macs * hardware.energy_per_mac_j + mem_bytes * hardware.energy_per_byte_j
+            moved = sum(int(sizes.sum()) for sizes in crossing_bytes(layers, hardware))
+            energy_j = macs * hardware.energy_per_mac_j + moved * hardware.energy_per_byte_j
         return {
             "macs": macs,
             "vector_ops": int(layers.vector_ops.sum()),
@@ -202,7 +203,6 @@ class Analysis:
                 "class": hardware.device_class,
                 "peaks_macs_per_s": dict(hardware.peak_macs_per_s),
                 **hardware.terms(),
-                "onchip_bytes": hardware.onchip_bytes,
                 "notes": hardware.notes,
                 "figures": {field: asdict(figure) for field, figure in hardware.figures.items()},
             },
@@ -219,10 +219,7 @@ class Analysis:
             "defaults": list(self.defaults),
             "notes": words.notes(self),
             "conventions": conventions(
-                dtype,
-                self.layers.fusion,
-                self.layers.fused_activations,
-                terms=hardware.terms(),
+                dtype, self.layers.fusion, self.layers.fused_activations, terms=hardware.terms()
             ),
             "left_out": list(LEFT_OUT),
             "versions": versions(),

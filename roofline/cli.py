@@ -15,10 +15,12 @@ from click.shell_completion import get_completion_class
 
 from roofline.commands.analyze import analyze, explain
 from roofline.commands.compare import compare
+from roofline.commands.fit import fit
 from roofline.commands.hw import hw
 from roofline.commands.models import models
 from roofline.commands.report import report
 from roofline.commands.sweep import sweep
+from roofline.commands.whatif import whatif
 from roofline.errors import RooflineError
 
 
@@ -41,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (analyze, explain, compare, sweep, report, models, hw):
+for command in (analyze, explain, compare, sweep, whatif, fit, report, models, hw):
     cli.add_command(command)
 
 

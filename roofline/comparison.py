@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from roofline.analysis import GROUPS, Analysis, analyze, stage_of, versions
 from roofline.errors import ModelError, ProfileError
+from roofline.hardware import terms_in_force
 from roofline.layers import check_choice
 from roofline.matching import Pair, match
 from roofline.units import shape
@@ -138,8 +139,8 @@ class Unlike:
     """Something that differs beside what one would compare, so that the reader has to know.
 
     Attributes:
-        what: A key of `traits`; ``latency_kind`` is a bound beside a prediction, and ``figures`` a device of one name
-            with two peaks or bandwidths.
+        what: A key of `traits`; ``latency_kind`` is a bound beside a prediction, ``figures`` a device of one name with
+            two peaks or bandwidths, and ``terms`` one that adds two things to eq. 1.
         baseline, other: The two values.
     """
 
@@ -472,7 +473,7 @@ def _names(analyses: Sequence[Plain], sources: Sequence[str | None]) -> list[tup
 def _device_key(data: Plain) -> tuple[Any, ...]:
     hardware = data["hardware"]
     figures = (hardware["peak_macs_per_s"], hardware["bandwidth_bytes_per_s"])
-    return (hardware["id"], hardware["dtype"], data["fusion"], *figures)
+    return (hardware["id"], hardware["dtype"], data["fusion"], *figures, json.dumps(_terms(data), sort_keys=True))
 
 
 def _device_parts(data: Plain) -> list[str]:
@@ -596,6 +597,7 @@ def traits(data: Plain) -> dict[str, Any]:
         "batch": data["batch"],
         "input": _input(data),
         "figures": [data["hardware"][key] for key in ("peak_macs_per_s", "bandwidth_bytes_per_s")],
+        "terms": _terms(data),
         "uncounted_ops": sorted({op["name"] for op in data["uncounted_ops"]}),
         "roofline": data["versions"].get("roofline", "unknown"),
     }
@@ -605,7 +607,12 @@ def _unlike(baseline: Plain, other: Plain) -> list[Unlike]:
     old, new = traits(baseline), traits(other)
     found = [Unlike(what=what, baseline=old[what], other=new[what]) for what in old if old[what] != new[what]]
     same_device = baseline["hardware"]["id"] == other["hardware"]["id"] and old["dtype"] == new["dtype"]
-    return [unlike for unlike in found if unlike.what != "figures" or same_device]
+    return [unlike for unlike in found if unlike.what not in ("figures", "terms") or same_device]
+
+
+def _terms(data: Plain) -> dict[str, Any]:
+    """What the device of an analysis adds to eq. 1; an older one may lack the keys."""
+    return terms_in_force(data["hardware"])
 
 
 def _row(difference: Difference, layer: LayerChange) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from string import ascii_uppercase
@@ -155,9 +156,10 @@ def notes(comparison: Comparison, names: Sequence[str] | None = None) -> list[st
     kinds = {
         "prediction": ("a prediction", "predictions", "a roofline whose figures are fitted to latencies or measured"),
         "bound": ("a bound", "bounds", "a roofline on datasheet figures, which no run can beat"),
+        "more": ("a bound", "bounds", "a roofline on datasheet figures, with times that add up or an overhead on top"),
         "estimate": ("a bound on estimated figures", "bounds on estimated figures", "as good as these"),
     }
-    of = ["estimate" if _is_estimated(side) else side.latency_kind for side in sides]
+    of = ["estimate" if _is_estimated(s) else "more" if _is_beatable(s) else s.latency_kind for s in sides]
     for kind, (one, several, why) in kinds.items():
         who = [name for name, own in zip(called, of, strict=True) if own == kind]
         if len(who) == len(sides):
@@ -177,6 +179,7 @@ UNLIKE = {
     "batch": "batch, and times are of a whole batch",
     "input": "input",
     "figures": "the figures of a device",
+    "terms": "what a device adds to eq. 1",
     "roofline": "the version of roofline",
 }
 
@@ -190,6 +193,8 @@ def _values(comparison: Comparison, what: str, called: Sequence[str]) -> str:
         value = traits(side.data)[what]
         if what == "figures":
             value = f"{si(value[0], 'MAC/s')} and {si(value[1], 'B/s')}"
+        elif what == "terms":
+            value = ", ".join(f"{name} {json.dumps(term)}" for name, term in value.items()) or "nothing"
         holders.setdefault(value if isinstance(value, str) else str(value), []).append(name)
     return ", ".join(f"{value} ({_listed(who)})" for value, who in holders.items())
 
@@ -203,8 +208,17 @@ def _uncounted(side: Side, name: str) -> str:
 
 def _is_estimated(side: Side) -> bool:
     hardware = side.data["hardware"]
-    kinds = [figure["kind"] for path, figure in hardware["figures"].items() if is_of_time(path, hardware["dtype"])]
+    holds = bool(hardware.get("onchip_holds"))
+    used = [path for path in hardware["figures"] if is_of_time(path, hardware["dtype"], holds=holds)]
+    kinds = {hardware["figures"][path]["kind"] for path in used}
     return side.latency_kind == "bound" and (not kinds or "estimate" in kinds)
+
+
+def _is_beatable(side: Side) -> bool:
+    """Whether a bound stands on more than ceilings, so that a run may beat it."""
+    hardware = side.data["hardware"]
+    overheads = (hardware.get("layer_overhead_s", 0.0), hardware.get("inference_overhead_s", 0.0))
+    return side.latency_kind == "bound" and (hardware.get("combine") == "add" or any(overheads))
 
 
 def _noun(side: Side) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from roofline.layers import DTYPE_BYTES
-from roofline.units import significant
+from roofline.units import si, significant
 
 LEFT_OUT = (
     "Caches, and on-chip memory but for what a profile says stays in it.",
@@ -54,16 +54,41 @@ def _formula(terms: Mapping[str, Any]) -> str:
     if terms.get("vector_ops_per_s") is not None:
         times.insert(1, "its vector ops at their rate")
     listed = f"{', '.join(times[:-1])} and {times[-1]}"
-    which = "the sum of" if terms.get("combine") == "add" else "the larger of" if len(times) == 2 else "the largest of"
+    add = terms.get("combine") == "add"
+    which = "the sum of" if add else "the larger of" if len(times) == 2 else "the largest of"
     overhead = ", plus an overhead" if terms.get("layer_overhead_s") else ""
-    sentences = [f"Time of a layer: {which} {listed}{overhead} (eq. 1 of arXiv:2404.10518)."]
-    for name, share in terms.get("peak_share_by_class", {}).items():
-        sentences.append(f"Layers of class {name} do their MACs at {significant(share)} times the peak.")
-    if terms.get("weight_bandwidth_bytes_per_s") is not None:
-        sentences.append("Weight bytes have a bandwidth of their own.")
-    if by_class := terms.get("bandwidth_bytes_per_s_by_class"):
-        sentences.append(f"So have the layers of these classes: {', '.join(by_class)}.")
-    if holds := terms.get("onchip_holds"):
-        sentences.append(f"What fits of the {' and '.join(holds)} stays in on-chip memory and moves no bytes.")
+    overhead += " where it does MACs" if overhead and terms.get("overhead_layers") == "macs" else ""
+    source = f"eq. 1 of arXiv:2404.10518{', which has the larger' if add else ''}"
     constant = " and one overhead of an inference" if terms.get("inference_overhead_s") else ""
-    return f"{' '.join(sentences)} Latency: the sum over layers{constant}."
+    sentences = [
+        f"Time of a layer: {which} {listed}{overhead} ({source}).",
+        *(
+            f"Layers of class {name} do their MACs at {significant(share)} times the peak."
+            for name, share in terms.get("peak_share_by_class", {}).items()
+        ),
+        *_rates_of_memory(terms),
+        *_on_the_chip(terms),
+        f"Latency: the sum over layers{constant}.",
+    ]
+    return " ".join(sentences)
+
+
+def _rates_of_memory(terms: Mapping[str, Any]) -> Iterator[str]:
+    """Which bytes do not move at the memory bandwidth."""
+    weights, of_classes = terms.get("weight_bandwidth_bytes_per_s"), terms.get("bandwidth_bytes_per_s_by_class", {})
+    if weights is not None:
+        yield f"Weight bytes move at {si(weights, 'B/s')}."
+    for name, rate in of_classes.items():
+        what = ", views that reorder the elements and here copy them," if name == "transpose" else ""
+        yield f"All bytes of layers of class {name}{what} move at {si(rate, 'B/s')}."
+
+
+def _on_the_chip(terms: Mapping[str, Any]) -> Iterator[str]:
+    """What crosses no memory bus."""
+    holds = terms.get("onchip_holds", ())
+    size = f"{significant((terms.get('onchip_bytes') or 0) / 2**20)} MiB of on-chip memory"
+    if "activations" in holds:
+        yield f"Layers whose inputs and outputs fit into the {size} move none of them but those of the model itself."
+    if "weights" in holds:
+        beside = "beside them" if "activations" in holds else f"into the {size}"
+        yield f"The weights of the first layers that fit {beside} stay there from one inference to the next."

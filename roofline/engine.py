@@ -14,8 +14,9 @@ without them the result is eq. 1 bit for bit. With all of them
     ModelTime = c + sum over i of Time_i
 
 with s the share of the peak that a layer's class reaches, R a rate of vector ops, B_w and B_a bandwidths of weights W
-and activations A (a class may have one of its own for both), o an overhead of a layer and c one of an inference. What
-stays in on-chip memory (`_crossing`) is left out of W and A. docs/profiles.md has the source of each term.
+and activations A (a class may have one of its own for both), o an overhead of a layer, perhaps only of those that do
+MACs, and c one of an inference. What stays in on-chip memory (`crossing_bytes`) is left out of W and A.
+docs/profiles.md has the source of each term.
 
 Left out: caches, the quality of the kernels, any overlap of one layer with the next.
 """
@@ -81,7 +82,7 @@ class Prediction:
 def combined(mac_time_s: Floats, vector_time_s: Floats, mem_time_s: Floats, add: ArrayLike = False) -> Floats:
     """The time of layers without overhead: the longest of the three, or their sum where `add`; all broadcast."""
     longest_s = np.maximum(np.maximum(mac_time_s, vector_time_s), mem_time_s)
-    return np.where(add, mac_time_s + vector_time_s + mem_time_s, longest_s)
+    return np.where(add, mac_time_s + vector_time_s + mem_time_s, longest_s) if np.any(add) else longest_s
 
 
 def layer_times(
@@ -135,74 +136,88 @@ def predict(layers: LayerTable, hardware: Hardware | Sequence[Hardware]) -> Pred
     Raises:
         ProfileError: A device has no peak for the table's dtype.
     """
-    devices = (hardware,) if isinstance(hardware, Hardware) else tuple(hardware)
-    terms = [terms_of(layers, device) for device in devices]
-    shape = (len(layers),) if isinstance(hardware, Hardware) else (len(devices), len(layers))
-
-    def stacked(name: str) -> Floats:
-        rows = [np.broadcast_to(term[name], len(layers)) for term in terms]
-        return np.array(rows).reshape(shape)
-
-    times = layer_times(vector_ops=layers.vector_ops, **{name: stacked(name) for name in _TERMS})
-    overhead_s = np.array([device.inference_overhead_s for device in devices])
+    if isinstance(hardware, Hardware):
+        given = terms_of(layers, hardware)
+        overhead_s = np.asarray(hardware.inference_overhead_s)
+    else:
+        hardware = tuple(hardware)
+        terms = [terms_of(layers, device) for device in hardware]
+        given = {name: _stacked([term[name] for term in terms], len(layers)) for name in TERMS}
+        overhead_s = np.array([device.inference_overhead_s for device in hardware])
+    mac_time_s, vector_time_s, mem_time_s, layer_latency_s = layer_times(
+        layers.macs, vector_ops=layers.vector_ops, **given
+    )
     return Prediction(
         layers=layers,
-        hardware=hardware if isinstance(hardware, Hardware) else devices,
-        mac_time_s=times[0],
-        vector_time_s=times[1],
-        mem_time_s=times[2],
-        layer_latency_s=times[3],
-        inference_overhead_s=overhead_s.reshape(shape[:-1]),
+        hardware=hardware,
+        mac_time_s=mac_time_s,
+        vector_time_s=vector_time_s,
+        mem_time_s=mem_time_s,
+        layer_latency_s=layer_latency_s,
+        inference_overhead_s=overhead_s,
     )
 
 
-_TERMS = (
-    "macs", "mem_bytes", "macs_per_s", "bytes_per_s", "vector_ops_per_s", "weight_bytes", "weight_bytes_per_s",
-    "overhead_s", "add",
+TERMS = (
+    "mem_bytes", "macs_per_s", "bytes_per_s", "vector_ops_per_s", "weight_bytes", "weight_bytes_per_s", "overhead_s",
+    "add",
 )  # fmt: skip
 
 
+def _stacked(values: Sequence[Any], layers: int) -> NDArray[Any]:
+    """One term of several devices: shape ``(devices, layers)``; ``(devices, 1)`` where it is one number a device."""
+    if values and not any(getattr(value, "ndim", 0) for value in values):
+        return np.array(values)[:, np.newaxis]
+    return np.array([np.broadcast_to(value, layers) for value in values]).reshape(len(values), layers)
+
+
 def terms_of(layers: LayerTable, device: Hardware) -> dict[str, Any]:
-    """What `layer_times` takes of one device: each a number, or one for each layer."""
-    weight_bytes, activation_bytes = _crossing(layers, device)
-    bandwidth = _by_class(layers, device.bandwidth_bytes_per_s_by_class, device.bandwidth_bytes_per_s)
-    own_rate = np.zeros(len(layers), dtype=bool)  # which layers read their weights at a rate of their own
-    if device.weight_bandwidth_bytes_per_s is not None:
-        own_rate = bandwidth == device.bandwidth_bytes_per_s
+    """What `layer_times` takes of one device beside the layers' work, by `TERMS`: each a number, or one a layer."""
+    weight_bytes, activation_bytes = crossing_bytes(layers, device)
+    of_classes = device.bandwidth_bytes_per_s_by_class
+    is_apart = by_class(layers, dict.fromkeys(of_classes, False), device.weight_bandwidth_bytes_per_s is not None)
+    weights_apart = np.where(is_apart, weight_bytes, 0) if np.any(is_apart) else 0
+    overhead_s = device.layer_overhead_s
     return {
-        "macs": layers.macs,
-        "mem_bytes": activation_bytes + np.where(own_rate, 0, weight_bytes),
-        "macs_per_s": device.peak(layers.dtype) * _by_class(layers, device.peak_share_by_class, 1.0),
-        "bytes_per_s": bandwidth,
+        "mem_bytes": activation_bytes + weight_bytes - weights_apart,
+        "macs_per_s": device.peak(layers.dtype) * by_class(layers, device.peak_share_by_class, 1.0),
+        "bytes_per_s": by_class(layers, of_classes, device.bandwidth_bytes_per_s),
         "vector_ops_per_s": device.vector_ops_per_s or np.inf,
-        "weight_bytes": np.where(own_rate, weight_bytes, 0),
+        "weight_bytes": weights_apart,
         "weight_bytes_per_s": device.weight_bandwidth_bytes_per_s or np.inf,
-        "overhead_s": device.layer_overhead_s,
+        "overhead_s": np.where(layers.macs > 0, overhead_s, 0.0) if device.overhead_layers == "macs" else overhead_s,
         "add": device.combine == "add",
     }
 
 
-def _by_class(layers: LayerTable, values: Mapping[str, float], default: float) -> Floats:
-    """One value a layer: that of its class; a single op or size comes before the kind it is of."""
+def by_class(layers: LayerTable, values: Mapping[str, Any], default: Any) -> Any:
+    """One value a layer, that of its class, or the default; where no class has one, the default alone.
+
+    A single op or size comes before the kind it is of.
+    """
+    if not values:
+        return default
     found = np.full(len(layers), default)
     for name in sorted(values, key=lambda name: name not in KINDS):
         found[layers.is_in(name)] = values[name]
     return found
 
 
-def _crossing(layers: LayerTable, device: Hardware) -> tuple[Ints, Ints]:
+def crossing_bytes(layers: LayerTable, device: Hardware) -> tuple[Ints, Ints]:
     """Weight and activation bytes of each layer that cross the memory bus.
 
-    Weights that the chip holds are those of the first layers, as many as fit, as the Edge TPU compiler caches them
-    (coral.ai/docs/edgetpu/compiler, "Parameter data caching"). Activations then have what is left: a layer whose inputs
-    and outputs fit moves only those of the model itself.
+    What the chip holds does not: a layer whose inputs and outputs fit moves only those that are the model's own, and
+    weights that fit beside the largest such layer stay from one inference to the next: those of the first layers, each
+    whole. The Edge TPU's compiler, too, caches what fits of the parameters beside what a network needs to run
+    (coral.ai/docs/edgetpu/compiler, "Parameter data caching"); which of them it picks is unverified. Tensors that wait
+    for a later layer take no room here: the rule errs to the fast side.
     """
     weight_bytes, activation_bytes = layers.weight_bytes, layers.activation_bytes
-    free = device.onchip_bytes or 0
-    if "weights" in device.onchip_holds:
-        held = np.cumsum(weight_bytes) <= free
-        free -= int(weight_bytes[held].sum())
-        weight_bytes = np.where(held, 0, weight_bytes)
+    room = device.onchip_bytes or 0
     if "activations" in device.onchip_holds:
-        activation_bytes = np.where(activation_bytes <= free, layers.external_bytes, activation_bytes)
+        fits = activation_bytes <= room
+        room -= int(activation_bytes[fits].max(initial=0))
+        activation_bytes = np.where(fits, layers.external_bytes, activation_bytes)
+    if "weights" in device.onchip_holds:
+        weight_bytes = np.where(np.cumsum(weight_bytes) <= room, 0, weight_bytes)
     return weight_bytes, activation_bytes

@@ -4,8 +4,11 @@ RooflineError
  ├─ ModelError     a model reference that does not resolve, or a model that cannot be built
  ├─ TraceError     a forward pass that fails or cannot be followed
  ├─ ProfileError   a hardware profile that is missing, malformed, or lacks what was asked of it
+ ├─ LatencyError   a table of latencies that is malformed, or that cannot tell what a fit asks of it
+ ├─ MeasurementError  a device, a dtype or a model that cannot be measured here
  ├─ SavedError     a saved result that cannot be read, or is none
- └─ OutputError    a result that cannot be written
+ ├─ OutputError    a result that cannot be written
+ └─ StoreError     a database of measurements that cannot be read or written
 """
 
 from __future__ import annotations
@@ -30,12 +33,24 @@ class ProfileError(RooflineError):
     """A hardware profile that is missing or malformed, or that lacks the figure asked of it."""
 
 
+class LatencyError(RooflineError):
+    """A table of latencies that is missing or malformed, or that does not hold what a fit asks of it."""
+
+
+class MeasurementError(RooflineError):
+    """A device that is not there, or a model that cannot be measured as was asked."""
+
+
 class SavedError(RooflineError):
     """A saved result that is missing, malformed, or of a schema that this version does not know."""
 
 
 class OutputError(RooflineError):
     """A result that cannot be written where it was asked to go."""
+
+
+class StoreError(RooflineError):
+    """A database of measurements that cannot be read or written, or that does not hold what was asked of it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,14 +1,16 @@
-"""The arithmetic of one layer written out: from shapes to MACs and bytes, to two times, to the larger of them."""
+"""The arithmetic of one layer written out: from shapes to MACs and bytes, to times, to the largest of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from roofline.analysis import Analysis
-from roofline.engine import Prediction, combined, terms_of
+from roofline.engine import Prediction, by_class, combined, crossing_bytes, terms_of
 from roofline.errors import ModelError, did_you_mean
 from roofline.graph import Op, numel
-from roofline.layers import DTYPE_BYTES, Transfer, main_op
+from roofline.layers import DTYPE_BYTES, LayerTable, Transfer, main_op
 from roofline.units import seconds, shape, si, significant
 from roofline.vector_ops import RECURRENT_OPS
 
@@ -119,50 +121,64 @@ def _bytes(ops: str, op: Op, transfers: Sequence[Transfer]) -> list[str]:
 
 def _times(analysis: Analysis, index: int) -> list[str]:
     layers, prediction, hardware = analysis.layers, analysis.prediction, analysis.hardware
-    macs, size, vector_ops = int(layers.macs[index]), int(layers.mem_bytes[index]), int(layers.vector_ops[index])
-    peak, bandwidth = hardware.peak(layers.dtype), hardware.bandwidth_bytes_per_s
-    mac_time_s, mem_time_s = float(prediction.mac_time_s[index]), float(prediction.mem_time_s[index])
-    share = mac_time_s and macs / peak / mac_time_s
-    of_peak = "" if abs(share - 1) < 1e-9 or not macs else f" x {significant(share)} (what its class reaches)"
+    terms = {name: np.broadcast_to(term, len(layers))[index] for name, term in terms_of(layers, hardware).items()}
+    macs, vector_ops = int(layers.macs[index]), int(layers.vector_ops[index])
+    peak, share = si(hardware.peak(layers.dtype), "MAC/s", 4), terms["macs_per_s"] / hardware.peak(layers.dtype)
+    bandwidth = si(terms["bytes_per_s"], "B/s", 4)
+    if name := _class_of(layers, hardware.peak_share_by_class, index):
+        peak = f"({peak} x {significant(share, 4)} of {name})"
+    traffic = f"{terms['mem_bytes']:,} B / {bandwidth}"
+    if name := _class_of(layers, hardware.bandwidth_bytes_per_s_by_class, index):
+        traffic += f" of {name}"
+    if terms["weight_bytes"]:
+        traffic += f" + {terms['weight_bytes']:,} B of weights / {si(terms['weight_bytes_per_s'], 'B/s', 4)}"
+    staying = list(_staying(analysis, index))
     lines = [
-        f"MACTime = {macs:,} MACs / ({si(peak, 'MAC/s', 4)}{of_peak}) = {seconds(mac_time_s)}"
-        if of_peak
-        else f"MACTime = {macs:,} MACs / {si(peak, 'MAC/s', 4)} = {seconds(mac_time_s)}",
-        f"MemTime = {_traffic(analysis, index)} = {seconds(mem_time_s)}",
+        f"MACTime = {macs:,} MACs / {peak} = {seconds(prediction.mac_time_s[index])}",
+        *staying,
+        f"MemTime = {traffic} = {seconds(prediction.mem_time_s[index])}",
     ]
     if hardware.vector_ops_per_s is not None:
-        rate, time_s = si(hardware.vector_ops_per_s, "ops/s"), float(prediction.vector_time_s[index])
+        rate, time_s = si(hardware.vector_ops_per_s, "ops/s", 4), prediction.vector_time_s[index]
         lines.append(f"VectorTime = {vector_ops:,} vector ops / {rate} = {seconds(time_s)}")
     elif vector_ops:
         lines.append(f"its {vector_ops:,} vector ops cost nothing: the profile gives no vector rate")
-    if hardware.layer_overhead_s:
-        lines.append(f"overhead of a layer: {seconds(hardware.layer_overhead_s)}")
+    if terms["overhead_s"]:
+        of = "a layer that does MACs" if hardware.overhead_layers == "macs" else "a layer"
+        lines.append(f"overhead of {of}: {seconds(terms['overhead_s'])}")
     bound = "memory" if prediction.memory_bound[index] else "compute"
     word = "predicted" if analysis.latency_kind == "prediction" else "at least"
     which = "the larger" if hardware.vector_ops_per_s is None else "the largest"
     which = "their sum" if hardware.combine == "add" else which
-    what = f"{which}, plus the overhead," if hardware.layer_overhead_s else which
-    latency = seconds(float(prediction.layer_latency_s[index]))
-    lines.append(f"{what} is the latency: {word} {latency}, {bound}-bound")
-    if size:
-        side = "below" if macs / size < analysis.ridge_point else "not below"
+    what = f"{which}, plus the overhead," if terms["overhead_s"] else which
+    lines.append(f"{what} is the latency: {word} {seconds(prediction.layer_latency_s[index])}, {bound}-bound")
+    if terms["mem_bytes"] and not terms["weight_bytes"]:  # with two rates of memory, no one intensity parts the sides
+        intensity, ridge = macs / terms["mem_bytes"], terms["macs_per_s"] / terms["bytes_per_s"]
+        point = "the ridge point" if ridge == analysis.ridge_point else "the ridge point of its class"
         lines.append(
-            f"its {significant(macs / size, 4)} MACs/byte are {side} the ridge point, "
-            f"{si(peak, 'MAC/s', 4)} / {si(bandwidth, 'B/s', 4)} = {significant(analysis.ridge_point, 4)} MACs/byte"
+            f"its {significant(intensity, 4)} MACs/byte{' that crosses the bus' if staying else ''} are "
+            f"{'below' if intensity < ridge else 'not below'} {point}, "
+            f"{si(terms['macs_per_s'], 'MAC/s', 4)} / {bandwidth} = {significant(ridge, 4)} MACs/byte"
         )
     lines.append(_what_helps(prediction, index, add=hardware.combine == "add"))
     return lines
 
 
-def _traffic(analysis: Analysis, index: int) -> str:
-    """What of a layer's bytes crosses the memory bus, over how fast it does."""
-    crossing = terms_of(analysis.layers, analysis.hardware)
-    size, weight_bytes = int(crossing["mem_bytes"][index]), int(crossing["weight_bytes"][index])
-    stays = int(analysis.layers.mem_bytes[index]) - size - weight_bytes
-    text = f"{size:,} B / {si(float(crossing['bytes_per_s'][index]), 'B/s', 4)}"
-    if weight_bytes:
-        text += f" + {weight_bytes:,} B of weights / {si(float(crossing['weight_bytes_per_s']), 'B/s', 4)}"
-    return text + (f" ({stays:,} B stay in on-chip memory)" if stays else "")
+def _class_of(layers: LayerTable, values: Mapping[str, float], index: int) -> str | None:
+    """The class of a layer that has a value of its own; None where there is none."""
+    name: str | None = by_class(layers, {name: name for name in values}, None)[index] if values else None
+    return name
+
+
+def _staying(analysis: Analysis, index: int) -> Iterator[str]:
+    """What of a layer's bytes does not cross the memory bus."""
+    layers = analysis.layers
+    crossing = [sizes[index] for sizes in crossing_bytes(layers, analysis.hardware)]
+    all_bytes = (layers.weight_bytes[index], layers.activation_bytes[index])
+    staying = [whole - part for whole, part in zip(all_bytes, crossing, strict=True)]
+    named = [f"{size:,} B of {what}" for size, what in zip(staying, ("weights", "activations"), strict=True) if size]
+    if named:
+        yield f"on the chip stay {' and '.join(named)}"
 
 
 def _what_helps(prediction: Prediction, index: int, *, add: bool) -> str:
@@ -180,4 +196,5 @@ def _sources(analysis: Analysis) -> list[str]:
     width = DTYPE_BYTES[dtype]
     used = hardware.figures_of_time(dtype)
     lines = [f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" for path, figure in used.items()]
-    return [*lines, f"{dtype}: {width} byte{'s' if width > 1 else ''} an element; formula: eq. 1 of arXiv:2404.10518"]
+    formula = "eq. 1 of arXiv:2404.10518" + ("" if hardware.is_plain else " with the terms of this profile")
+    return [*lines, f"{dtype}: {width} byte{'s' if width > 1 else ''} an element; formula: {formula}"]

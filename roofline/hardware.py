@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
 
 from roofline.errors import ProfileError
 
@@ -41,6 +42,7 @@ LayerClass = Literal[  # the kinds of `roofline.layers`, some ops and sizes of t
     Activation,
 ]  # fmt: skip
 Combine = Literal["max", "add"]
+OverheadLayers = Literal["all", "macs"]
 OnChip = Literal["weights", "activations"]
 FigureKind = Literal["datasheet", "derived", "fitted", "measured", "estimate"]
 
@@ -50,17 +52,57 @@ LAYER_CLASSES: tuple[LayerClass, ...] = get_args(LayerClass)
 
 
 BY_CLASS = ("peak_share_by_class", "bandwidth_bytes_per_s_by_class")
+# What `Hardware.terms` gives where a time is eq. 1 of the MobileNetV4 paper and no more.
+NO_TERMS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "combine": "max",
+        "peak_share_by_class": {},
+        "vector_ops_per_s": None,
+        "weight_bandwidth_bytes_per_s": None,
+        "bandwidth_bytes_per_s_by_class": {},
+        "layer_overhead_s": 0.0,
+        "overhead_layers": "all",
+        "inference_overhead_s": 0.0,
+        "onchip_holds": [],
+        "onchip_bytes": None,
+    }
+)
 
 
-def is_of_time(path: str, dtype: str) -> bool:
+def terms_in_force(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a device's terms, as `Hardware.terms` gives them, that make a time other than eq. 1.
+
+    >>> terms_in_force({**NO_TERMS, "layer_overhead_s": 1e-6, "onchip_bytes": 8})
+    {'layer_overhead_s': 1e-06}
+    """
+    silent = set()
+    if not terms.get("onchip_holds"):
+        silent.add("onchip_bytes")  # the size of a memory that nothing is said to stay in
+    if not terms.get("layer_overhead_s"):
+        silent.add("overhead_layers")
+    return {
+        name: terms[name]
+        for name, absent in NO_TERMS.items()
+        if name not in silent and terms.get(name, absent) != absent
+    }
+
+
+def is_of_time(path: str, dtype: str, *, holds: bool = False) -> bool:
     """Whether the figure at that field path is one on which a time at `dtype` depends; not an energy, nor another peak.
+
+    Args:
+        path: Such as ``peak_macs_per_s.int8``.
+        dtype: That of the time.
+        holds: Whether something stays in the on-chip memory, so that its size counts.
 
     >>> is_of_time("peak_macs_per_s.int8", "int8"), is_of_time("peak_macs_per_s.int8", "fp16")
     (True, False)
+    >>> is_of_time("onchip_bytes", "int8"), is_of_time("onchip_bytes", "int8", holds=True)
+    (False, True)
     """
     if path.startswith("peak_macs_per_s."):
         return path == f"peak_macs_per_s.{dtype}"
-    return not path.startswith("energy_") and path != "onchip_bytes"
+    return holds if path == "onchip_bytes" else not path.startswith("energy_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +139,10 @@ class Hardware:
             are the kinds of layers, ``depthwise_conv_k7`` (a kernel of 7 or more), ``transpose`` and the activations.
         vector_ops_per_s: Rate of weighted elementwise operations; None: they cost nothing but their bytes.
         weight_bandwidth_bytes_per_s: Rate of weight bytes, where it is not that of all bytes.
-        bandwidth_bytes_per_s_by_class: Rate of all bytes of layers of a class, in place of the memory bandwidth.
+        bandwidth_bytes_per_s_by_class: Rate of all bytes of layers of a class, weights too, in place of the other two.
+            Where it names ``transpose``, views that reorder elements are layers that copy.
         layer_overhead_s: Cost of starting one layer, in seconds.
+        overhead_layers: Which layers have that cost: ``all``, or those that do ``macs``.
         inference_overhead_s: Cost of one inference whatever the model, in seconds.
         onchip_bytes: On-chip memory, in bytes.
         onchip_holds: What stays in it where it fits, so that it does not cross the memory bus: ``weights`` (from one
@@ -127,6 +171,7 @@ class Hardware:
     weight_bandwidth_bytes_per_s: float | None = None
     bandwidth_bytes_per_s_by_class: Mapping[str, float] = field(default_factory=dict, hash=False)
     layer_overhead_s: float = 0.0
+    overhead_layers: OverheadLayers = "all"
     inference_overhead_s: float = 0.0
     onchip_bytes: int | None = None
     onchip_holds: frozenset[OnChip] = frozenset()
@@ -158,6 +203,11 @@ class Hardware:
                     raise ProfileError(f"{self.id}: {field_name} names {name!r}, which is no class of layers")
         if self.combine not in get_args(Combine):
             raise ProfileError(f"{self.id}: combine must be max or add (got {self.combine!r})")
+        if self.overhead_layers not in get_args(OverheadLayers):
+            raise ProfileError(f"{self.id}: overhead_layers must be all or macs (got {self.overhead_layers!r})")
+        for held in self.onchip_holds:
+            if held not in get_args(OnChip):
+                raise ProfileError(f"{self.id}: onchip_holds must be of {', '.join(get_args(OnChip))} (got {held!r})")
         if self.onchip_holds and self.onchip_bytes is None:
             raise ProfileError(f"{self.id}: onchip_holds needs onchip_bytes, the size of the memory that holds it")
         self.peak(self.default_dtype)
@@ -197,19 +247,13 @@ class Hardware:
 
     def figures_of_time(self, dtype: str) -> dict[str, Figure]:
         """The figures, by field path, on which a time at `dtype` depends."""
-        used = (path for path in self.figures if is_of_time(path, dtype))
+        used = (path for path in self.figures if is_of_time(path, dtype, holds=bool(self.onchip_holds)))
         return {path: self.figures[path] for path in used}
 
     @property
     def is_plain(self) -> bool:
-        """Whether a layer takes eq. 1 of the MobileNetV4 paper and no more: none of the optional terms is there."""
-        return (
-            self.combine == "max"
-            and not (self.peak_share_by_class or self.bandwidth_bytes_per_s_by_class or self.onchip_holds)
-            and not (self.layer_overhead_s or self.inference_overhead_s)
-            and self.vector_ops_per_s is None
-            and self.weight_bandwidth_bytes_per_s is None
-        )
+        """Whether a time is eq. 1 of the MobileNetV4 paper and no more: none of the optional terms is there."""
+        return not terms_in_force(self.terms())
 
     @property
     def copies_transposes(self) -> bool:
@@ -217,7 +261,7 @@ class Hardware:
         return "transpose" in self.bandwidth_bytes_per_s_by_class
 
     def terms(self) -> dict[str, Any]:
-        """The optional terms of a time as plain data, in SI base units."""
+        """The optional terms of a time as plain data, in SI base units; `NO_TERMS` where there are none."""
         return {
             "combine": self.combine,
             "peak_share_by_class": dict(self.peak_share_by_class),
@@ -225,8 +269,10 @@ class Hardware:
             "weight_bandwidth_bytes_per_s": self.weight_bandwidth_bytes_per_s,
             "bandwidth_bytes_per_s_by_class": dict(self.bandwidth_bytes_per_s_by_class),
             "layer_overhead_s": self.layer_overhead_s,
+            "overhead_layers": self.overhead_layers,
             "inference_overhead_s": self.inference_overhead_s,
             "onchip_holds": sorted(self.onchip_holds),
+            "onchip_bytes": self.onchip_bytes,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,7 +288,6 @@ class Hardware:
             "default_fusion": self.default_fusion,
             "fused_activations": sorted(self.fused_activations),
             **self.terms(),
-            "onchip_bytes": self.onchip_bytes,
             "energy_per_mac_j": self.energy_per_mac_j,
             "energy_per_byte_j": self.energy_per_byte_j,
             "figures": {path: asdict(figure) for path, figure in self.figures.items()},

@@ -8,7 +8,7 @@ are free. Weight bytes are parameters and buffers; activation bytes are all othe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from roofline.count import Cost, cost
 from roofline.errors import RooflineError
 from roofline.fuse import FUSIONS, Group, fuse
 from roofline.graph import FLOATING, Graph, Op, Value
+from roofline.transposes import TRANSPOSES, with_copies
 from roofline.vector_ops import ACTIVATIONS
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ DTYPE_BYTES: Mapping[str, int] = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 FIXED_BYTES: Mapping[str, int] = {  # what keeps its width whatever the model's dtype
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1,
 }  # fmt: skip
-
-TRANSPOSES = ("permute", "transpose", "movedim", "swapaxes", "swapdims")
 
 Ints = NDArray[np.int64]
 
@@ -126,6 +125,10 @@ class LayerTable:
             return np.asarray(large & (self.kind == "depthwise_conv"))
         return np.fromiter((ops.partition("+")[0] == layer_class for ops in self.ops), dtype=bool, count=len(self))
 
+    def take(self, chosen: NDArray[np.bool_]) -> LayerTable:
+        """The table with these layers alone; what is said of the whole model stays."""
+        return replace(self, **{column: getattr(self, column)[chosen] for column in COLUMNS})
+
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, one row a layer."""
         import pandas as pd
@@ -155,8 +158,8 @@ def lower(
             (see `roofline.fuse`).
         dtype: Width of all floating tensors: fp32, fp16, bf16 or int8. Integer and bool tensors keep theirs.
         fused_activations: Under epilogue fusion, the activations that run inside the op before them.
-        transposes: Whether views that reorder the elements in memory are layers that copy (see `_reorders`). PyTorch
-            only re-describes the memory; runtimes whose tensors have no strides, such as TFLite, move it.
+        transposes: Whether views that reorder the elements in memory are layers that copy (see `roofline.transposes`).
+            PyTorch only re-describes the memory; runtimes whose tensors have no strides, such as TFLite, move it.
 
     Raises:
         RooflineError: An unknown fusion, dtype or activation.
@@ -166,8 +169,8 @@ def lower(
     for activation in fused_activations:
         check_choice("fused activation", activation, [name for name in ACTIVATIONS if name != "gelu_tanh"])
 
-    costs, groups, layers = _group(graph, fusion, dtype, fused_activations, transposes)
-    weight_bytes, input_bytes, output_bytes = layers.bytes_by_role()
+    graph, costs, groups, layers = _group(graph, fusion, dtype, fused_activations, transposes)
+    weight_bytes, input_bytes, output_bytes, external_bytes = layers.bytes_by_role()
     mem_bytes = [sum(layer) for layer in zip(weight_bytes, input_bytes, output_bytes, strict=True)]
     mains = [graph.ops[group.ops[0]] for group in groups]
     return LayerTable(
@@ -184,7 +187,7 @@ def lower(
         weight_bytes=_ints(weight_bytes),
         input_bytes=_ints(input_bytes),
         output_bytes=_ints(output_bytes),
-        external_bytes=_ints(layers.external_bytes()),
+        external_bytes=_ints(external_bytes),
         fusion=fusion,
         dtype=dtype,
         fused_activations=frozenset(fused_activations),
@@ -197,7 +200,7 @@ def lower(
 
 def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Transfer]]:
     """The main op of one layer of a table that was lowered from `graph`, and what the layer moves, tensor by tensor."""
-    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
+    graph, _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
     return graph.ops[groups[index].ops[0]], list(lowered.transfers(index))
 
 
@@ -206,84 +209,29 @@ def unfused_bytes(graph: Graph, layers: LayerTable) -> Ints:
 
     Against `LayerTable.mem_bytes` it shows what fusion saves; without fusion the two are the same.
     """
-    _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
+    *_, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
     return _ints(lowered.unfused_bytes(number) for number in range(len(groups)))
 
 
 def _group(
     graph: Graph, fusion: str, dtype: str, fused_activations: Collection[str], transposes: bool
-) -> tuple[list[Cost | None], list[Group], _Layers]:
-    """What each op costs, which ops are one layer, and what these move."""
+) -> tuple[Graph, list[Cost | None], list[Group], _Layers]:
+    """What runs, what each op of it costs, which ops are one layer, and what these move."""
     compiled = fusion != "none" and bool(graph.inputs)
-    costs = [cost(op) for op in graph.ops]
     if transposes:
-        costs = _with_transposes(graph, costs)
+        graph = with_copies(graph)
+    costs = [Cost("copy") if op.name in TRANSPOSES and not op.is_view else cost(op) for op in graph.ops]
     if compiled:
         costs = [None if _is_precomputed(op, item) else item for op, item in zip(graph.ops, costs, strict=True)]
     groups = fuse(graph, costs, fusion, fused_activations)
-    return costs, groups, _Layers(graph, costs, groups, width=DTYPE_BYTES[dtype], compiled=compiled)
-
-
-def _with_transposes(graph: Graph, costs: Sequence[Cost | None]) -> list[Cost | None]:
-    """Costs in which a view that reorders is a copy, and a copy that only carries such a view out is free."""
-    found = list(costs)
-    reordered: set[int] = set()  # ids of values
-    for index, op in enumerate(graph.ops):
-        if _reorders(op):
-            found[index] = Cost(kind="copy")
-            reordered.add(id(op.outputs[0]))
-        elif op.inputs and any(id(value) in reordered for value in _views(op.inputs[0])):
-            if op.is_view:
-                reordered.add(id(op.outputs[0]))
-            elif op.name in ("reshape", "flatten", "contiguous", "clone", "_reshape_copy", "unflatten"):
-                found[index] = None
-    return found
-
-
-def _views(value: Value) -> Iterator[Value]:
-    """The value, and those that it is a view of."""
-    yield value
-    while value.base is not None:
-        value = value.base
-        yield value
-
-
-def _reorders(op: Op) -> bool:
-    """Whether a view would move its elements in a memory without strides whose images are stored channels-last.
-
-    Swapping the last two axes is free: a matrix product takes either operand transposed, and the tokens of an image lie
-    as its pixels do. So is the way from channels-first to channels-last and back, which is no way at all there.
-    """
-    if not op.is_view or op.name not in TRANSPOSES or op.inputs[0].is_constant:
-        return False
-    shape = op.inputs[0].shape
-    order = _axes(op, len(shape))
-    last_two_swapped = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
-    if order in ((0, 2, 3, 1), (0, 3, 1, 2), last_two_swapped):
-        return False
-    moved = [axis for axis in order if shape[axis] != 1]
-    return moved != sorted(moved)
-
-
-def _axes(op: Op, rank: int) -> tuple[int, ...]:
-    """Which axis of its input each axis of a permuted view is."""
-    if op.name == "permute":
-        return tuple(axis % rank for axis in op.arg(1, "dims"))
-    if op.name == "movedim":
-        named = np.empty(range(1, rank + 1))  # a shape whose sizes tell the axes apart
-        return tuple(size - 1 for size in np.moveaxis(named, op.arg(1, "source"), op.arg(2, "destination")).shape)
-    names = ("dim0", "dim1") if op.name in ("transpose", "swapdims") else ("axis0", "axis1")
-    first, second = (op.arg(place, name, place - 1) % rank for place, name in enumerate(names, start=1))
-    order = list(range(rank))
-    order[first], order[second] = order[second], order[first]
-    return tuple(order)
+    return graph, costs, groups, _Layers(graph, costs, groups, width=DTYPE_BYTES[dtype], compiled=compiled)
 
 
 def _kernel(op: Op) -> tuple[int, ...]:
     """The window of a convolution (its weight's) or of a pooling."""
     if op.name == "convolution":
         return op.inputs[1].shape[2:]
-    if "pool" in op.name and not op.name.startswith("adaptive"):
+    if "pool" in op.name and "adaptive" not in op.name:
         given = op.arg(1, "kernel_size", ())
         return (given,) if isinstance(given, int) else tuple(given)
     return ()
@@ -314,6 +262,7 @@ class Transfer(NamedTuple):
         shape: Its sizes as the op sees them.
         elements: How many of its elements are moved.
         bytes: How many bytes they are.
+        external: Whether it is an input of the model, or an output of it.
     """
 
     role: str
@@ -321,6 +270,7 @@ class Transfer(NamedTuple):
     shape: tuple[int, ...]
     elements: int
     bytes: int
+    external: bool = False
 
 
 class _Layers:
@@ -331,6 +281,8 @@ class _Layers:
     ) -> None:
         self.graph, self.costs, self.groups = graph, costs, groups
         self.width, self.compiled = width, compiled
+        self._given = {id(value) for value in graph.inputs}
+        self._returned = {id(value.root) for value in graph.outputs}
         self._layer_of = {index: number for number, group in enumerate(groups) for index in group.ops}
         self._reads = [self._group_reads(group) for group in groups]
         self._read_last: dict[int, int] = {}  # storage -> the last layer that reads it
@@ -353,7 +305,7 @@ class _Layers:
         return item.writes or [(value, value.elements) for value in op.outputs]
 
     def _find_inner(self) -> None:
-        outside = {id(value.root) for value in self.graph.outputs}
+        outside = set(self._returned)
         for number, reads in enumerate(self._reads):
             for value, _ in reads:
                 self._read_last[value.storage] = number
@@ -363,44 +315,35 @@ class _Layers:
             for index in group.ops[:-1]:
                 self._inner.update(id(v) for v in self.graph.ops[index].outputs if id(v) not in outside)
 
-    def bytes_by_role(self) -> tuple[list[int], list[int], list[int]]:
-        """Weight, input and output bytes of each layer."""
+    def bytes_by_role(self) -> tuple[list[int], list[int], list[int], list[int]]:
+        """Weight, input and output bytes of each layer, and those among the latter two that are the model's own."""
         sums = {role: [0] * len(self.groups) for role in ("weight", "input", "output")}
+        external = [0] * len(self.groups)
         for number in range(len(self.groups)):
             for transfer in self.transfers(number):
                 sums[transfer.role][number] += transfer.bytes
-        return sums["weight"], sums["input"], sums["output"]
-
-    def external_bytes(self) -> list[int]:
-        """The bytes of each layer that are of the model's own inputs and outputs."""
-        inside = {value.storage for op in self.graph.ops for value in op.outputs if not op.is_view}
-        given = {value.storage for value in self.graph.inputs} - inside
-        returned = {id(value.root) for value in self.graph.outputs}
-        sizes = []
-        for group, reads in zip(self.groups, self._reads, strict=True):
-            size = sum(elements * self._bytes_of(value) for value, elements in reads if value.storage in given)
-            for index in group.ops:
-                written = ((value, elements) for value, elements in self._op_writes(index) if id(value) in returned)
-                size += sum(elements * self._bytes_of(value) for value, elements in written)
-            sizes.append(size)
-        return sizes
+                if transfer.external:
+                    external[number] += transfer.bytes
+        return sums["weight"], sums["input"], sums["output"], external
 
     def transfers(self, number: int) -> Iterator[Transfer]:
         """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""
         group = self.groups[number]
         own = set(group.ops)
         for value, elements in self._reads[number]:
+            size = elements * self._bytes_of(value)
             if self._is_weight(value):
-                yield Transfer("weight", value.name, value.shape, elements, elements * self._bytes_of(value))
-            elif value.root.producer not in own:
-                yield Transfer("input", "", value.shape, elements, elements * self._bytes_of(value))
+                yield Transfer("weight", value.name, value.shape, elements, size)
+            elif (root := value.root).producer not in own:
+                yield Transfer("input", "", value.shape, elements, size, id(root) in self._given)
         if group.bias_elements:
             shape = (group.bias_elements,)
             yield Transfer("weight", "folded bias", shape, group.bias_elements, group.bias_elements * self.width)
         for index in group.ops:
             for value, elements in self._op_writes(index):
                 if id(value) not in self._inner:
-                    yield Transfer("output", value.name, value.shape, elements, elements * self._bytes_of(value))
+                    size = elements * self._bytes_of(value)
+                    yield Transfer("output", value.name, value.shape, elements, size, id(value) in self._returned)
 
     def unfused_bytes(self, number: int) -> int:
         """What the ops of layer `number` would move if each ran on its own."""

@@ -1,4 +1,4 @@
-"""From a model reference to a module and its example inputs; weights are neither made nor read.
+"""From a model reference to a module and its example inputs; weights are not read, and not made but to run it.
 
     mobilenetv4_conv_m            the zoo (`roofline.models`)
     mobileone_s0:train            a form of one of its networks
@@ -62,14 +62,16 @@ def load(
     batch: int = 1,
     input_size: tuple[int, ...] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    weights: bool = False,
 ) -> LoadedModel:
-    """Resolve a model reference and build the model for analysis.
+    """Resolve a model reference and build the model for analysis, or to run.
 
     Args:
         reference: See the module's head.
         batch: Images a pass, at least 1.
         input_size: Channels, height, width; the published size, or 3x224x224, when not given.
         arguments: For the constructor or callable, by name: ``{"width_mult": 1.7}``.
+        weights: Whether it is to run: its weights are then made, as its constructor initialises them.
 
     Raises:
         ModelError: The reference does not resolve, its code fails, it does not take the arguments, or `batch` or
@@ -84,11 +86,12 @@ def load(
     if reference.endswith(".py"):
         raise ModelError(f"{reference} is a file; name a callable in it that returns a module: {reference}:make_net")
     if ":" in reference and not models.knows(reference):
-        module, name = _load_users(reference, arguments), reference
+        module, name = _load_users(reference, arguments, weights), reference
         default, source = DEFAULT_INPUT_SIZE, "the default, as the reference names none"
     else:
         entry = models.find(reference)
-        module, name = build_on_meta(partial(entry.build, **arguments)), entry.name
+        build = partial(entry.build, **arguments)
+        module, name = build() if weights else build_on_meta(build), entry.name
         default, source = (arguments.get("in_chans", 3), *entry.input_size[1:]), "the published size"
     if arguments:
         name = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
@@ -140,7 +143,7 @@ def _floating_dtype(module: nn.Module) -> torch.dtype:
     return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
 
 
-def _load_users(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
+def _load_users(reference: str, arguments: Mapping[str, Any], weights: bool) -> nn.Module:
     place, _, name = reference.rpartition(":")
     is_file = place.endswith(".py")
     folder = Path(place).resolve().parent if is_file else Path.cwd()
@@ -150,7 +153,7 @@ def _load_users(reference: str, arguments: Mapping[str, Any]) -> nn.Module:
             if arguments:
                 raise ModelError(f"{reference} is a module already; only a callable takes arguments")
             return found
-        return _build(partial(found, **arguments), reference)
+        return _build(partial(found, **arguments), reference, weights)
 
 
 @contextmanager
@@ -220,9 +223,9 @@ def _import_module(name: str, reference: str) -> ModuleType:
         raise ModelError(f"{name} does not import: {_where(error)}") from error
 
 
-def _build(factory: Callable[[], Any], reference: str) -> nn.Module:
+def _build(factory: Callable[[], Any], reference: str, weights: bool) -> nn.Module:
     try:
-        module = build_on_meta(factory)
+        module = factory() if weights else build_on_meta(factory)
     except (Exception, SystemExit):
         try:  # a constructor that reads values, such as a linspace of drop rates, needs a real device
             with torch.random.fork_rng(devices=[]):

@@ -25,6 +25,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -44,6 +45,7 @@ from roofline.hardware import (
     Hardware,
     LayerClass,
     OnChip,
+    OverheadLayers,
 )
 
 SCHEMA: Final = "roofline/hardware/1"
@@ -63,10 +65,17 @@ def _one_line(given: object) -> object:
 
 # Limits beyond any machine: the upper one catches MACs/s or bytes/s written where GMAC/s or GB/s belong.
 _Number = Annotated[float, Field(gt=0, ge=1e-9, le=1e9, allow_inf_nan=False)]
-_Text = Annotated[str, Field(min_length=1, pattern=r"^\P{Cc}*$"), BeforeValidator(_one_line)]  # no control characters
+_Text = Annotated[
+    str,
+    Field(min_length=1, pattern=r"^\P{Cc}*$"),  # no control characters
+    BeforeValidator(_one_line),
+    WithJsonSchema({"type": "string", "pattern": r"\S"}),
+]
 _Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
 _Activations = Annotated[
-    list[Activation], BeforeValidator(lambda given: list(ACTIVATIONS) if given == "all" else given)
+    list[Activation],
+    BeforeValidator(lambda given: list(ACTIVATIONS) if given == "all" else given),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"enum": list(ACTIVATIONS)}}]}),
 ]
 
 
@@ -77,9 +86,16 @@ class _Entry(BaseModel):
 class FigureEntry(_Entry):
     """A number in the unit that the name of its field says, what kind of number it is, and where it comes from."""
 
-    value: _Number
-    kind: FigureKind
-    source: _Text
+    value: _Number = Field(title="Value", description="In the unit of the field's name; write 4700 or 4.7e+3.")
+    kind: FigureKind = Field(
+        title="Kind",
+        description="datasheet: printed by the vendor. derived: arithmetic on such figures, which the source shows. "
+        "fitted: chosen so that predictions meet latencies. measured: on the device. estimate: none of these. A time "
+        "on fitted or measured figures is a prediction, else a bound.",
+    )
+    source: _Text = Field(
+        title="Source", description="What lets a stranger check it: a document and its page, a table, the arithmetic."
+    )
 
     def si(self, unit: Decimal) -> Figure:
         """Return the figure in SI base units, of which the field's unit is `unit`; decimal, so 3 us is 3e-06 s."""
@@ -89,27 +105,137 @@ class FigureEntry(_Entry):
 class ProfileEntry(_Entry):
     """The schema of a profile: its fields as they stand in the YAML, in the units of their names."""
 
-    schema_version: Literal["roofline/hardware/1"] = Field(alias="schema")
-    id: _Slug
-    name: _Text
-    device_class: DeviceClass = Field(alias="class")
-    peak_gmacs_per_s: dict[Dtype, FigureEntry] = Field(min_length=1)
-    bandwidth_gb_per_s: FigureEntry
-    default_dtype: Dtype
-    default_fusion: Fusion
-    fused_activations: _Activations
-    combine: Combine = "max"
-    peak_share_by_class: dict[LayerClass, FigureEntry] = Field(default_factory=dict)
-    vector_gops_per_s: FigureEntry | None = None
-    weight_bandwidth_gb_per_s: FigureEntry | None = None
-    bandwidth_gb_per_s_by_class: dict[LayerClass, FigureEntry] = Field(default_factory=dict)
-    layer_overhead_us: FigureEntry | None = None
-    inference_overhead_us: FigureEntry | None = None
-    onchip_mib: FigureEntry | None = None
-    onchip_holds: list[OnChip] = Field(default_factory=list)
-    energy_pj_per_mac: FigureEntry | None = None
-    energy_pj_per_byte: FigureEntry | None = None
-    notes: _Text | None = None
+    schema_version: Literal["roofline/hardware/1"] = Field(
+        alias="schema", title="Version of the format", description="What this release reads.", examples=[SCHEMA]
+    )
+    id: _Slug = Field(
+        title="Name for --hw",
+        description="Lower-case words and digits joined by '_'; of a bundled profile, the stem of its file.",
+        examples=["my_device"],
+    )
+    name: _Text = Field(title="Name", description="What people call the device.", examples=["My Device"])
+    device_class: DeviceClass = Field(
+        alias="class",
+        title="Class",
+        description="cpu, gpu, dsp, npu, edgetpu, or abstract for a device that only teaches.",
+        examples=["npu"],
+    )
+    peak_gmacs_per_s: dict[Dtype, FigureEntry] = Field(
+        min_length=1,
+        title="Peak rate by dtype, GMAC/s",
+        description="1e9 MACs a second, dense, of this device alone; 1 MAC = 2 FLOPs, so 8 TOPS are 4000. "
+        "Dtypes: fp32, fp16, bf16, int8.",
+        examples=[
+            {
+                "fp16": {"value": 2000, "kind": "estimate", "source": "TODO: document, page, and the arithmetic"},
+                "int8": {"value": 4000, "kind": "estimate", "source": "TODO: document, page, and the arithmetic"},
+            }
+        ],
+    )
+    bandwidth_gb_per_s: FigureEntry = Field(
+        title="Memory bandwidth, GB/s",
+        description="1e9 bytes a second, read and written together.",
+        examples=[{"value": 34.1, "kind": "estimate", "source": "TODO: document, page, and the arithmetic"}],
+    )
+    default_dtype: Dtype = Field(
+        title="Dtype where --dtype does not say",
+        description="One of those that have a peak.",
+        examples=["int8"],
+    )
+    default_fusion: Fusion = Field(
+        title="Fusion where --fusion does not say",
+        description="none: each op reads its inputs from memory and writes its outputs, as in eager PyTorch. epilogue: "
+        "norms, biases, residual adds and some activations run in the op before them.",
+        examples=["epilogue"],
+    )
+    fused_activations: _Activations = Field(
+        title="Activations that run in the op before them",
+        description="A list, as in [relu, relu6]; all, of a compiler that generates code; or []. The others pay for "
+        "their own bytes.",
+        examples=[["relu", "relu6"]],
+    )
+    combine: Combine = Field(
+        default="max",
+        title="How the times of a layer combine",
+        description="max: arithmetic and memory overlap, the longer one counts. add: they do not.",
+        examples=["add"],
+    )
+    peak_share_by_class: dict[LayerClass, FigureEntry] = Field(
+        default_factory=dict,
+        title="Share of the peak by class of layers, 0 to 1",
+        description="At which layers of a class do their MACs; of the others it is 1. Classes are the kinds of layers, "
+        "depthwise_conv_k7 (a kernel of 7 or more), transpose, and the activations.",
+        examples=[{"depthwise_conv": {"value": 0.125, "kind": "derived", "source": "16 of 128 lanes, manual, p. 12"}}],
+    )
+    vector_gops_per_s: FigureEntry | None = Field(
+        default=None,
+        title="Rate of vector ops, Gop/s",
+        description="1e9 elementwise operations a second that are no MACs: activations, adds, norms. Without it they "
+        "cost nothing but their bytes.",
+        examples=[{"value": 60, "kind": "estimate", "source": "one unit of 64 lanes at about 1 GHz"}],
+    )
+    weight_bandwidth_gb_per_s: FigureEntry | None = Field(
+        default=None,
+        title="Bandwidth of weights, GB/s",
+        description="Of weight bytes, where they come another way than activations do; else the memory bandwidth.",
+        examples=[{"value": 4, "kind": "measured", "source": "time against weight bytes, 8 to 64 MB, firmware 3.1"}],
+    )
+    bandwidth_gb_per_s_by_class: dict[LayerClass, FigureEntry] = Field(
+        default_factory=dict,
+        title="Bandwidth by class of layers, GB/s",
+        description="Of all bytes of layers of a class, in place of the memory bandwidth; with one for transpose, a "
+        "view that reorders elements is a layer of its own.",
+        examples=[{"grouped_conv": {"value": 9, "kind": "fitted", "source": "latencies of 12 layers, table 3"}}],
+    )
+    layer_overhead_us: FigureEntry | None = Field(
+        default=None,
+        title="Overhead of a layer, us",
+        description="1e-6 s, to start one layer. Without it, 0.",
+        examples=[{"value": 4, "kind": "measured", "source": "slope over 1 to 64 empty layers, firmware 3.1"}],
+    )
+    overhead_layers: OverheadLayers = Field(
+        default="all",
+        title="Which layers have that overhead",
+        description="all, or macs: those that do MACs; the others then start for free.",
+        examples=["macs"],
+    )
+    inference_overhead_us: FigureEntry | None = Field(
+        default=None,
+        title="Overhead of an inference, us",
+        description="1e-6 s, once for each inference, whatever the network. Without it, 0.",
+        examples=[{"value": 250, "kind": "measured", "source": "an empty network, median of 1000 runs"}],
+    )
+    onchip_mib: FigureEntry | None = Field(
+        default=None,
+        title="On-chip memory, MiB",
+        description="2^20 bytes; the one unit that is binary.",
+        examples=[{"value": 8, "kind": "datasheet", "source": "product brief, p. 3"}],
+    )
+    onchip_holds: list[OnChip] = Field(
+        default_factory=list,
+        title="What stays in on-chip memory where it fits",
+        description="weights: from one inference to the next. activations: from one layer to the next. What stays does "
+        "not cross the memory bus.",
+        examples=[["weights", "activations"]],
+    )
+    energy_pj_per_mac: FigureEntry | None = Field(
+        default=None,
+        title="Energy of a MAC, pJ",
+        description="1e-12 J.",
+        examples=[{"value": 0.6, "kind": "estimate", "source": "2 W at 8 TOPS, less memory"}],
+    )
+    energy_pj_per_byte: FigureEntry | None = Field(
+        default=None,
+        title="Energy of a byte, pJ",
+        description="1e-12 J, to or from memory.",
+        examples=[{"value": 80, "kind": "estimate", "source": "typical of LPDDR4X"}],
+    )
+    notes: _Text | None = Field(
+        default=None,
+        title="Notes",
+        description="One paragraph: what a user of these figures has to know.",
+        examples=["The peak holds at the boost clock, which a phone sustains for seconds."],
+    )
 
     @field_validator("id")
     @classmethod
@@ -172,6 +298,7 @@ class ProfileEntry(_Entry):
             weight_bandwidth_bytes_per_s=value.get("weight_bandwidth_bytes_per_s"),
             bandwidth_bytes_per_s_by_class=values["bandwidth_bytes_per_s_by_class"],
             layer_overhead_s=value.get("layer_overhead_s", 0.0),
+            overhead_layers=self.overhead_layers,
             inference_overhead_s=value.get("inference_overhead_s", 0.0),
             onchip_bytes=round(value["onchip_bytes"]) if "onchip_bytes" in value else None,
             onchip_holds=frozenset(self.onchip_holds),
@@ -226,6 +353,15 @@ def load_profile(reference: str | Path) -> Hardware:
     return _parse(data, str(path)).hardware()
 
 
+def parse_profile(data: bytes, file: str) -> Hardware:
+    """Return the device that the text of a profile describes; `file` is what messages call it.
+
+    Raises:
+        ProfileError: It does not fit the schema; one line, with the file, the line and the field.
+    """
+    return _parse(data, file).hardware()
+
+
 def _load_bundled(name: str) -> Hardware:
     file = f"{name}.yaml"
     data = resources.files("roofline.hwprofiles").joinpath(file).read_bytes()
@@ -241,6 +377,17 @@ def _parse(data: bytes, file: str, stem: str | None = None) -> ProfileEntry:
         stem: What its id has to be, if it matters.
     """
     document, lines = _read(data, file)
+    entry, problems = _validated(document, lines, stem)
+    if entry is None:
+        first, *more = problems
+        raise ProfileError(f"{file}:{first}" + (f" (+{len(more)} more)" if more else ""))
+    return entry
+
+
+def _validated(
+    document: object, lines: Mapping[_Path, int], stem: str | None = None
+) -> tuple[ProfileEntry | None, list[str]]:
+    """Return the profile that a document holds; else None, and all that is wrong, each as ``line: field: what``."""
 
     def line(error: ErrorDetails) -> int:
         place = error["loc"]
@@ -253,12 +400,11 @@ def _parse(data: bytes, file: str, stem: str | None = None) -> ProfileEntry:
         return error["loc"] != ("schema",), error["type"] == "missing", line(error)
 
     try:
-        return ProfileEntry.model_validate(document, context={"stem": stem})
+        return ProfileEntry.model_validate(document, context={"stem": stem}), []
     except ValidationError as invalid:
-        first, *more = sorted(invalid.errors(), key=rank)
-    field = _dotted(first["loc"])
-    what = f"{field}: {_problem(first)}" if field else _problem(first)
-    raise ProfileError(f"{file}:{line(first)}: {what}" + (f" (+{len(more)} more)" if more else ""))
+        errors = sorted(invalid.errors(), key=rank)
+    fields = [f"{_dotted(error['loc'])}: ".removeprefix(": ") for error in errors]
+    return None, [f"{line(e)}: {field}{_problem(e)}" for e, field in zip(errors, fields, strict=True)]
 
 
 def _problem(error: ErrorDetails) -> str:

@@ -29,7 +29,7 @@ MAX_BYTES = 256 * 10**6  # a result of 300 layers has 150 kB
 
 
 def load_saved(path: str | Path) -> dict[str, Any]:
-    """Read a saved analysis, sweep or comparison.
+    """Read a saved analysis, sweep, comparison or what-if.
 
     Raises:
         SavedError: There is no such file, it is not JSON, no result of roofline, of a schema that this version does
@@ -139,7 +139,7 @@ def _problem(error: ErrorDetails) -> str:
     key = "".join(f"[{step}]" if isinstance(step, int) else f".{printable(step[:60])}" for step in steps)
     match error["type"]:
         case "value_error":
-            return str(context["error"])  # of `_sweep_fits` or `_comparison_fits`, which name the key
+            return str(context["error"])  # of `_sweep_fits` and its like, which name the key
         case "missing":
             wrong = "is missing"
         case "too_short" | "too_long":
@@ -191,6 +191,7 @@ Many = Annotated[list[T], _FirstWrong]
 Count = Annotated[int, Ge(0), Lt(2**63)]
 Number = Annotated[float, Ge(0), Lt(1e300)]  # `_parse` lets no NaN and no infinity in
 Positive = Annotated[float, Gt(0), Lt(1e300)]
+Signed = Annotated[float, Gt(-1e300), Lt(1e300)]
 Shape = Many[Count]
 Interval = Annotated[Many[Number], Len(2, 2)]
 
@@ -264,6 +265,7 @@ class _Hardware(_Class):
     peaks_macs_per_s: NotRequired[dict[str, Positive]]
     vector_ops_per_s: NotRequired[Positive | None]
     layer_overhead_s: NotRequired[Number]
+    overhead_layers: NotRequired[Literal["all", "macs"]]
     combine: NotRequired[Literal["max", "add"]]
     inference_overhead_s: NotRequired[Number]
     notes: NotRequired[str]
@@ -395,6 +397,91 @@ class _Comparison(TypedDict):
     versions: dict[str, str]
 
 
+class _Elasticity(TypedDict):
+    quantity: str
+    value: Positive
+    better: Signed
+    worse: Signed
+    step_latency_s: Number
+    limit_latency_s: Number
+    knee_factor: Positive | None
+    knee_layer: str | None
+    meaning: str
+
+
+class _Way(TypedDict):
+    name: str
+    peak_factor: Number | None
+    bandwidth_factor: Number | None
+    peak_macs_per_s: Number | None
+    bandwidth_bytes_per_s: Number | None
+    limit_latency_s: Number
+    meaning: str
+
+
+class _IsoPoint(TypedDict):
+    peak_macs_per_s: Positive
+    bandwidth_bytes_per_s: Positive
+    layers: Many[str]
+
+
+class _Iso(TypedDict):
+    latency_s: Positive
+    least_peak_macs_per_s: Positive
+    least_bandwidth_bytes_per_s: Positive
+    points: Many[_IsoPoint]
+
+
+class _Alternative(TypedDict):
+    group: str
+    name: str
+    is_present: bool
+    dtype: str
+    fusion: str
+    batch: Count
+    input_shapes: Many[Shape]
+    skipped: str
+    latency_s: Number | None
+    image_latency_s: Number | None
+    ratio: Number | None
+    latency_kind: Literal["bound", "prediction"] | None
+    scales: dict[str, Number | None] | None
+    top1: Number | None
+    what_changes: str
+
+
+class _Saving(TypedDict):
+    name: str
+    kind: str
+    latency_s: Number
+    half_bytes_s: Number
+    half_macs_s: Number
+
+
+class _Placed(TypedDict):
+    id: str
+    name: str
+    peak_macs_per_s: Positive
+    bandwidth_bytes_per_s: Positive
+    latency_s: Number
+    latency_kind: Literal["bound", "prediction"]
+
+
+class _WhatIf(TypedDict):
+    verdict: str
+    answers: Many[str]
+    target_s: Positive | None
+    elasticities: Many[_Elasticity]
+    ways: Many[_Way]
+    iso_latency: _Iso | None
+    alternatives: Many[_Alternative]
+    layers: Many[_Saving]
+    profiles: Many[_Placed]
+    notes: Many[str]
+    analysis: _Analysis
+    versions: dict[str, str]
+
+
 def _sweep_fits(sweep: _Sweep) -> _Sweep:
     for number, model in enumerate(sweep["models"]):
         layers = model["layers"]
@@ -423,6 +510,11 @@ def _comparison_fits(comparison: _Comparison) -> _Comparison:
     return comparison
 
 
+def _whatif_fits(whatif: _WhatIf) -> _WhatIf:
+    _length(whatif["layers"], "layers", whatif["analysis"]["layers"])
+    return whatif
+
+
 def _length(items: Sized, key: str, like: Sized) -> None:
     if len(items) != len(like):
         raise ValueError(f"{key} must have {len(like)} items (it has {len(items)})")
@@ -432,4 +524,5 @@ SCHEMAS: Mapping[str, tuple[int, Any, Callable[..., object]]] = {  # newest vers
     "analysis": (1, _Analysis, lambda analysis: analysis),
     "sweep": (1, _Sweep, _sweep_fits),
     "comparison": (1, _Comparison, _comparison_fits),
+    "whatif": (1, _WhatIf, _whatif_fits),
 }

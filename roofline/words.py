@@ -18,8 +18,11 @@ def _what_it_is(analysis: Analysis) -> str:
         return "a prediction: a roofline whose figures are fitted to latencies or measured"
     if _is_estimated(analysis):
         return "a bound: a roofline on estimated figures, and as good as these"
+    more = ["times that add up"] if hardware.combine == "add" else []
     if hardware.layer_overhead_s or hardware.inference_overhead_s:
-        return "a bound: a roofline on datasheet figures, with an overhead on top"
+        more.append("an overhead on top")
+    if more:
+        return f"a bound: a roofline on datasheet figures, with {' and '.join(more)}"
     return "a bound: a roofline on the vendor's figures, which no run can beat"
 
 
@@ -35,13 +38,11 @@ def verdict(analysis: Analysis) -> str:
     lead = "Predicted latency" if analysis.latency_kind == "prediction" else "Latency bound: at least"
     if analysis.latency_kind == "bound" and _is_estimated(analysis):
         lead = "Latency bound, on estimated figures:"
-    overhead_s = totals["inference_overhead_s"]
-    shares = f"{percent(1 - compute)} of it in memory-bound layers, {percent(compute)} in compute-bound ones"
-    if overhead_s:
-        shares = f"{seconds(overhead_s)} of it an inference takes whatever it runs; of the rest, " + shares.replace(
-            " of it", "", 1
-        )
-    split = shares if totals["latency_s"] > overhead_s else "it does nothing"
+    overhead_s, layers_s = totals["inference_overhead_s"], float(analysis.prediction.layers_s)
+    overhead = f"{seconds(overhead_s)} of it overhead of the inference, " if overhead_s else ""
+    whose = "what the layers take" if overhead_s else "it"
+    split = f"{percent(1 - compute)} of {whose} in memory-bound layers, {percent(compute)} in compute-bound ones"
+    split = f"{overhead}{split}" if layers_s else "it does nothing"
     intensity, ridge = totals["operational_intensity_macs_per_byte"], analysis.ridge_point
     side = "below" if intensity < ridge else "at or above"
     return (
@@ -53,6 +54,16 @@ def verdict(analysis: Analysis) -> str:
 def fusion(analysis: Analysis) -> str:
     """How the ops were grouped into layers."""
     return "unfused" if analysis.layers.fusion == "none" else f"{analysis.layers.fusion} fusion"
+
+
+def outside_the_layers(analysis: Analysis) -> str:
+    """What of the latency is in no layer, so that the shares of these add up to less; empty where there is nothing."""
+    totals = analysis.totals()
+    overhead_s = totals["inference_overhead_s"]
+    if not overhead_s:
+        return ""
+    share = percent(overhead_s / totals["latency_s"])
+    return f"In no layer: {seconds(overhead_s)}, {share} of the latency, which an inference takes whatever it runs."
 
 
 def notes(analysis: Analysis) -> list[str]:

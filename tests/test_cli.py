@@ -231,7 +231,7 @@ BAD = [
     ("analyse mobilenetv4_conv_s", r"No such command 'analyse'"),
     ("completion powershell", r"'powershell' is not one of"),
     ("models --format csv", r"'--format': 'csv' is not one of"),
-    ("hw pixel6_tpu", r"unexpected extra argument"),
+    ("hw pixel6_npu", r"unknown hardware 'pixel6_npu'\. Did you mean 'pixel6_tpu'"),
     # cross-check
     ("analyze nets.py:good --cross-check --hw pixel6_npu", r"unknown hardware 'pixel6_npu'"),
     ("analyze nets.py:Fails --cross-check", r"Fails fails on input 1x3x224x224"),

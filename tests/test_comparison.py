@@ -35,6 +35,7 @@ from roofline.comparison import (
 )
 from roofline.comparison_words import notes, of_two, where
 from roofline.errors import SavedError
+from roofline.hardware import NO_TERMS
 from roofline.saved import load_saved
 
 US = 1e-6
@@ -376,6 +377,87 @@ def test_figures_of_two_devices_are_no_caution() -> None:
     assert compare([plain(net), plain(net, device="q", peak=2e12)]).differences[0].unlike == ()
     (dtype,) = compare([plain(net), plain(net, dtype="fp32", peak=2e12)]).differences[0].unlike
     assert dtype.what == "dtype"
+
+
+def with_terms(terms: dict[str, Any], **options: Any) -> dict[str, Any]:
+    data = plain([("l", "conv", 1.0)], **options)
+    return {**data, "hardware": {**data["hardware"], **terms}}
+
+
+TERMS: list[tuple[dict[str, Any], dict[str, Any], str]] = [  # of the two sides, and how the note tells them apart
+    ({}, {"combine": "add"}, 'nothing (A), combine "add" (B)'),
+    ({"peak_share_by_class": {"conv": 0.5}}, {}, 'peak_share_by_class {"conv": 0.5} (A), nothing (B)'),
+    ({"inference_overhead_s": 1e-5}, {"inference_overhead_s": 2e-5}, "_s 1e-05 (A), inference_overhead_s 2e-05 (B)"),
+    (
+        {"onchip_holds": ["weights"], "onchip_bytes": 8},
+        {"onchip_holds": ["weights"], "onchip_bytes": 9},
+        'onchip_holds ["weights"], onchip_bytes 8 (A), onchip_holds ["weights"], onchip_bytes 9 (B)',
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), TERMS)
+def test_one_device_that_adds_two_things_to_eq_1_is_two_and_the_reader_is_told(
+    old: dict[str, Any], new: dict[str, Any], said: str
+) -> None:
+    result = compare([with_terms(old), with_terms(new)])
+    assert [side.device for side in result.sides] == ["dev", "dev#2"]
+    assert result.differences[0].unlike == (Unlike(what="terms", baseline=old, other=new),)
+    assert any(
+        note.startswith("Not alike in what a device adds to eq. 1: ") and said in note for note in notes(result, "AB")
+    )
+    assert json.loads(result.to_json())["differences"][0]["unlike"] == [
+        {"what": "terms", "baseline": old, "other": new}
+    ]
+    other_device = compare([with_terms(old), with_terms(new, device="q")])
+    assert other_device.differences[0].unlike == ()
+
+
+@pytest.mark.parametrize("terms", [{}, dict(NO_TERMS), {"onchip_bytes": 8}, {**NO_TERMS, "overhead_layers": "macs"}])
+def test_terms_that_make_no_difference_tell_no_two_devices_apart(terms: dict[str, Any]) -> None:
+    """An older result lacks the keys; the size of a memory that nothing stays in, and who has no overhead, are idle."""
+    result = compare([with_terms({}), with_terms(terms)], names=["x", "y"])
+    assert {side.device for side in result.sides} == {"dev"}
+    assert result.differences[0].unlike == ()
+
+
+def test_the_overhead_of_an_inference_is_outside_the_layers() -> None:
+    net, image = nn.Conv2d(3, 8, 3), torch.zeros(1, 3, 8, 8)
+    slow, fast = (
+        roofline.analyze(net, image, hw=toy("dev", inference_overhead_s=overhead_s)) for overhead_s in (5e-3, 1e-3)
+    )
+    (difference,) = compare([slow, fast]).differences
+    assert [side.outside_s for side in (difference.baseline, difference.other)] == pytest.approx([5e-3, 1e-3])
+    assert difference.delta_s == pytest.approx(-4e-3)
+    parts = {part.name: part.delta_s for part in difference.by("kind")}
+    assert parts == {OUTSIDE: difference.delta_s, "conv": 0.0}
+    assert [layer.status for layer in difference.layers] == ["same"]
+    assert where(difference) == "All of the difference is outside the layers."
+    assert [unlike.what for unlike in difference.unlike] == ["terms"]
+
+
+@pytest.mark.parametrize("terms", [{"combine": "add"}, {"layer_overhead_s": 1e-6}, {"inference_overhead_s": 1e-6}])
+def test_a_bound_on_more_than_ceilings_is_not_said_to_be_unbeatable(terms: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"kind": "bound", "figures": "datasheet"}
+    both = notes(compare([with_terms(terms, **options), with_terms(terms, model="b", **options)]))
+    assert both[0].endswith("a roofline on datasheet figures, with times that add up or an overhead on top.")
+    one = notes(compare([with_terms(terms, **options), with_terms({}, device="q", **options)]), ["A", "B"])
+    assert one == [
+        "B: a bound, a roofline on datasheet figures, which no run can beat.",
+        "A: a bound, a roofline on datasheet figures, with times that add up or an overhead on top.",
+    ]
+
+
+def test_the_size_of_a_memory_that_holds_something_may_make_a_bound_an_estimate() -> None:
+    sized = {"bandwidth_bytes_per_s": "datasheet", "onchip_bytes": "estimate"}
+    figures = {path: {"value": 1.0, "kind": kind, "source": "here"} for path, kind in sized.items()}
+    options: dict[str, Any] = {"kind": "bound"}
+    holding = with_terms({"figures": figures, "onchip_holds": ["weights"], "onchip_bytes": 8}, device="q", **options)
+    idle = with_terms({"figures": figures, "onchip_bytes": 8}, **options)
+    assert notes(compare([idle, holding]), ["A", "B"]) == [
+        "A: a bound, a roofline on datasheet figures, which no run can beat.",
+        "B: a bound on estimated figures, as good as these.",
+    ]
 
 
 def test_bounds_on_estimates_are_called_so() -> None:

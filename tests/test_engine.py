@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import roofline
-from roofline.engine import Prediction, layer_times, predict
+from roofline.engine import Prediction, combined, crossing_bytes, layer_times, predict
 from roofline.errors import ProfileError
 from roofline.hardware import Hardware
 from roofline.layers import LayerTable, lower
@@ -47,17 +48,25 @@ def device(macs_per_s: float, bytes_per_s: float, **changes: Any) -> Hardware:
 
 @dataclass(frozen=True)
 class Layer:
-    """What a layer costs: MACs, then the bytes of its weights, inputs and outputs."""
+    """What a layer costs: MACs, then the bytes of its weights, inputs and outputs; and what it is."""
 
     macs: int
     weight_bytes: int = 0
     input_bytes: int = 0
     output_bytes: int = 0
     vector_ops: int = 0
+    external_bytes: int = 0
+    kind: str = "other"
+    ops: str = "op"
+    kernel: tuple[int, ...] = ()
+
+    @property
+    def activation_bytes(self) -> int:
+        return self.input_bytes + self.output_bytes
 
     @property
     def mem_bytes(self) -> int:
-        return self.weight_bytes + self.input_bytes + self.output_bytes
+        return self.weight_bytes + self.activation_bytes
 
 
 @cache
@@ -68,25 +77,22 @@ def _template() -> LayerTable:
 def table(*layers: Layer, dtype: str = "int8") -> LayerTable:
     """A table of these layers, whatever they compute."""
 
-    def column(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def numbers(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.array([getattr(layer, name) for layer in layers], dtype=np.int64)
 
-    def same(item: object) -> np.ndarray[Any, np.dtype[np.object_]]:
-        return np.fromiter((item for _ in layers), dtype=object)
+    def objects(items: Iterable[object]) -> np.ndarray[Any, np.dtype[np.object_]]:
+        return np.fromiter(items, dtype=object)
 
+    counts = ("macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes", "external_bytes")
+    columns: dict[str, Any] = {name: numbers(name) for name in counts}
+    columns |= {name: objects(getattr(layer, name) for layer in layers) for name in ("kind", "ops", "kernel")}
     return replace(
         _template(),
-        name=np.fromiter((f"layer{number}" for number in range(len(layers))), dtype=object),
-        kind=same("other"),
-        ops=same("op"),
-        input_shape=same((1,)),
-        output_shape=same((1,)),
-        macs=column("macs"),
-        vector_ops=column("vector_ops"),
-        weight_bytes=column("weight_bytes"),
-        input_bytes=column("input_bytes"),
-        output_bytes=column("output_bytes"),
+        name=objects(f"layer{number}" for number in range(len(layers))),
+        input_shape=objects((1,) for _ in layers),
+        output_shape=objects((1,) for _ in layers),
         dtype=dtype,
+        **columns,
     )
 
 
@@ -127,18 +133,10 @@ def test_three_layers_by_hand_bit_for_bit() -> None:
 
 amounts = st.integers(0, 10**12)
 rates = st.floats(1e6, 1e15)
-layer_lists = st.lists(
-    st.builds(
-        Layer,
-        macs=amounts,
-        weight_bytes=amounts,
-        input_bytes=amounts,
-        output_bytes=amounts,
-        vector_ops=amounts,
-    ),
-    min_size=1,
-    max_size=6,
+layer_list_items = st.builds(
+    Layer, macs=amounts, weight_bytes=amounts, input_bytes=amounts, output_bytes=amounts, vector_ops=amounts
 )
+layer_lists = st.lists(layer_list_items, min_size=1, max_size=6)
 
 
 @laws
@@ -313,26 +311,88 @@ def test_a_larger_batch_is_never_faster_and_never_slower_an_image(ridge_point: f
     assert an_image_s == sorted(an_image_s, reverse=True)
 
 
+# Any device that adds any terms, and layers of the classes that these name.
+
+shares, spans = st.floats(1e-3, 1), st.floats(0, 1)
+CLASSES = ("conv", "depthwise_conv", "depthwise_conv_k7", "activation", "gelu", "copy", "transpose")
+TERMS: dict[str, st.SearchStrategy[Any]] = {
+    "combine": st.just("add"),
+    "peak_share_by_class": st.dictionaries(st.sampled_from(CLASSES), shares),
+    "vector_ops_per_s": rates,
+    "weight_bandwidth_bytes_per_s": rates,
+    "bandwidth_bytes_per_s_by_class": st.dictionaries(st.sampled_from(CLASSES), rates),
+    "layer_overhead_s": spans,
+    "overhead_layers": st.just("macs"),
+    "inference_overhead_s": spans,
+    "onchip_holds": st.sets(st.sampled_from(["weights", "activations"])).map(frozenset),
+}
+
+
+@st.composite
+def term_sets(draw: st.DrawFn) -> dict[str, Any]:
+    """Some of the terms that a profile may add, as fields of `Hardware`."""
+    names = draw(st.sets(st.sampled_from(sorted(TERMS))))
+    return {name: draw(TERMS[name]) for name in sorted(names)} | {"onchip_bytes": draw(st.integers(1, 2 * 10**12))}
+
+
+@st.composite
+def classed_layers(draw: st.DrawFn) -> Layer:
+    """A layer of one of the classes above, or of none."""
+    kind, ops, kernel = draw(
+        st.sampled_from(
+            [
+                ("conv", "convolution", (7, 7)),
+                ("depthwise_conv", "convolution+relu", (3, 3)),
+                ("depthwise_conv", "convolution+gelu", (1, 7)),
+                ("activation", "gelu", ()),
+                ("activation", "silu", ()),
+                ("copy", "cat", ()),
+                ("copy", "permute", ()),
+                ("linear", "linear+gelu", ()),
+            ]
+        )
+    )
+    layer = draw(layer_list_items)
+    return replace(
+        layer, kind=kind, ops=ops, kernel=kernel, external_bytes=draw(st.integers(0, layer.activation_bytes))
+    )
+
+
+classed_lists = st.lists(classed_layers(), min_size=1, max_size=6)
+
+
 @laws
-@given(layer_lists, st.lists(st.tuples(rates, rates, st.none() | rates, st.floats(0, 1)), min_size=1, max_size=5))
+@given(classed_lists, st.lists(st.tuples(rates, rates, term_sets() | st.just({})), max_size=5))
 def test_several_devices_at_once_are_each_of_them_in_turn(
-    layers: list[Layer], figures: list[tuple[float, float, float | None, float]]
+    layers: list[Layer], figures: list[tuple[float, float, dict[str, Any]]]
 ) -> None:
-    devices = [
-        device(peak, bandwidth, vector_ops_per_s=vector, layer_overhead_s=overhead)
-        for peak, bandwidth, vector, overhead in figures
-    ]
+    devices = [device(peak, bandwidth, **terms) for peak, bandwidth, terms in figures]
     together = predict(table(*layers), devices)
     assert together.hardware == tuple(devices)
     assert together.layer_latency_s.shape == (len(devices), len(layers))
-    assert together.latency_s.shape == (len(devices),)
+    assert together.latency_s.shape == together.inference_overhead_s.shape == (len(devices),)
     for row, hardware in enumerate(devices):
         alone = predict(table(*layers), hardware)
         for field in ("mac_time_s", "vector_time_s", "mem_time_s", "layer_latency_s", "memory_bound"):
             assert getattr(together, field).shape == (len(devices), len(layers))
             assert (getattr(together, field)[row] == getattr(alone, field)).all()
+        assert together.inference_overhead_s[row] == alone.inference_overhead_s == hardware.inference_overhead_s
         assert float(together.latency_s[row]) == pytest.approx(float(alone.latency_s), rel=1e-12)
         assert float(together.compute_bound_share[row]) == pytest.approx(float(alone.compute_bound_share), rel=1e-12)
+
+
+@laws
+@given(classed_lists, rates, rates, st.lists(st.tuples(rates, rates, term_sets()), min_size=1, max_size=3))
+def test_a_device_without_terms_keeps_to_eq_1_bit_for_bit_beside_others_that_have_some(
+    layers: list[Layer], peak: float, bandwidth: float, others: list[tuple[float, float, dict[str, Any]]]
+) -> None:
+    plain = device(peak, bandwidth, onchip_bytes=10**12)
+    among = [device(own_peak, own_bandwidth, **terms) for own_peak, own_bandwidth, terms in others]
+    together = predict(table(*layers), [*among, plain])
+    assert together.layer_latency_s[-1].tolist() == [
+        max(layer.macs / peak, layer.mem_bytes / bandwidth) for layer in layers
+    ]
+    assert together.latency_s[-1] == together.layers_s[-1]
 
 
 def test_one_device_in_a_list_keeps_the_axis_of_devices() -> None:
@@ -371,20 +431,221 @@ def test_an_overhead_is_added_to_every_layer() -> None:
     assert float(late.compute_bound_share) == pytest.approx((3 + 1.5) / 7.5)
 
 
-def test_layer_times_takes_plain_numbers_and_lists() -> None:
-    mac_time_s, vector_time_s, mem_time_s, latency_s = layer_times(
-        [6.0, 0.0],
-        [8.0, 8.0],
-        macs_per_s=2.0,
-        bytes_per_s=4.0,
-        vector_ops=[10.0, 50.0],
-        vector_ops_per_s=10.0,
-        overhead_s=1.0,
+def test_times_may_add_up_in_place_of_the_larger_counting() -> None:
+    """Of the three layers at the head, with times in ms: 2 + 1, 1 + 2, 0.5 + 0.5; what bounds them stays."""
+    sums = predict(table(CONV, DEPTHWISE, ON_THE_RIDGE), device(PEAK, BANDWIDTH, combine="add"))
+    assert sums.layer_latency_s.tolist() == pytest.approx([3e-3, 3e-3, 1e-3])
+    assert sums.memory_bound.tolist() == [False, True, False]
+    vector = Layer(macs=9_400_000_000, input_bytes=41_000_000, vector_ops=4_000_000)
+    sums = predict(table(vector), device(PEAK, BANDWIDTH, combine="add", vector_ops_per_s=1e9, layer_overhead_s=1e-3))
+    assert sums.layer_latency_s.tolist() == pytest.approx([2e-3 + 1e-3 + 4e-3 + 1e-3])
+
+
+def test_layers_of_a_class_may_reach_a_share_of_the_peak() -> None:
+    layers = table(
+        Layer(macs=8_000_000, kind="conv"),
+        Layer(macs=8_000_000, kind="depthwise_conv", kernel=(5, 5)),
+        Layer(macs=8_000_000, kind="depthwise_conv", kernel=(7, 1)),
+        Layer(macs=8_000_000, kind="conv", kernel=(7, 7)),
     )
+    hardware = device(8e9, 1e9, peak_share_by_class={"depthwise_conv_k7": 0.125, "depthwise_conv": 0.5})
+    assert predict(layers, hardware).mac_time_s.tolist() == pytest.approx([1e-3, 2e-3, 8e-3, 1e-3])
+    turned = device(8e9, 1e9, peak_share_by_class={"depthwise_conv": 0.5, "depthwise_conv_k7": 0.125})
+    assert predict(layers, turned).mac_time_s.tolist() == predict(layers, hardware).mac_time_s.tolist()
+
+
+def test_weights_may_come_at_a_rate_of_their_own() -> None:
+    # 3e6 bytes of weights at 1 GB/s, 4e6 of activations at 4 GB/s; MACs at 1e9 a second
+    layers = table(Layer(macs=3_500_000, weight_bytes=3_000_000, input_bytes=1_000_000, output_bytes=3_000_000))
+    slow = predict(layers, device(1e9, 4e9, weight_bandwidth_bytes_per_s=1e9))
+    assert slow.mem_time_s.tolist() == pytest.approx([3e-3 + 1e-3])
+    assert slow.memory_bound.tolist() == [True]
+    same = predict(layers, device(1e9, 4e9, weight_bandwidth_bytes_per_s=4e9))
+    assert same.mem_time_s.tolist() == pytest.approx([1.75e-3])
+    assert same.layer_latency_s.tolist() == pytest.approx([3.5e-3])
+
+
+def test_all_bytes_of_a_class_may_move_at_a_rate_of_their_own() -> None:
+    layers = table(
+        Layer(macs=0, weight_bytes=1_000_000, input_bytes=1_000_000, kind="norm", ops="layer_norm"),
+        Layer(macs=0, input_bytes=1_000_000, output_bytes=1_000_000, kind="copy", ops="cat"),
+        Layer(macs=0, input_bytes=1_000_000, output_bytes=1_000_000, kind="copy", ops="transpose"),
+        Layer(macs=0, input_bytes=1_000_000, output_bytes=1_000_000, kind="activation", ops="gelu"),
+        Layer(macs=0, input_bytes=1_000_000, output_bytes=1_000_000, kind="linear", ops="linear+gelu"),
+    )
+    hardware = device(1e9, 2e9, bandwidth_bytes_per_s_by_class={"copy": 1e9, "transpose": 0.5e9, "gelu": 4e9})
+    assert predict(layers, hardware).mem_time_s.tolist() == pytest.approx([1e-3, 2e-3, 4e-3, 0.5e-3, 1e-3])
+
+
+@pytest.mark.parametrize("rate", [1e9, 2e9], ids=["its own rate", "a rate that is also the bandwidth"])
+def test_the_rate_of_a_class_comes_before_that_of_weights(rate: float) -> None:
+    layers = table(
+        Layer(macs=0, weight_bytes=1_000_000, input_bytes=1_000_000, kind="norm"),
+        Layer(macs=0, weight_bytes=1_000_000, input_bytes=1_000_000, kind="linear"),
+    )
+    hardware = device(
+        1e9, 2e9, weight_bandwidth_bytes_per_s=0.25e9, bandwidth_bytes_per_s_by_class={"norm": rate}
+    )  # fmt: skip
+    assert predict(layers, hardware).mem_time_s.tolist() == pytest.approx([2e6 / rate, 4e-3 + 0.5e-3])
+
+
+def test_an_inference_may_have_an_overhead_that_is_in_no_layer() -> None:
+    base = predict(table(CONV, DEPTHWISE), device(PEAK, BANDWIDTH))
+    late = predict(table(CONV, DEPTHWISE), device(PEAK, BANDWIDTH, inference_overhead_s=6e-3))
+    assert (late.layer_latency_s == base.layer_latency_s).all()
+    assert float(late.layers_s) == float(base.latency_s) == pytest.approx(4e-3)
+    assert float(late.latency_s) == pytest.approx(10e-3)
+    assert float(late.compute_bound_share) == float(base.compute_bound_share) == pytest.approx(0.5)
+    nothing = predict(table(), device(PEAK, BANDWIDTH, inference_overhead_s=6e-3))
+    assert (float(nothing.latency_s), float(nothing.compute_bound_share)) == (6e-3, 0)
+
+
+ON_CHIP = [  # weights, inputs and outputs, and what of these is the model's own
+    Layer(macs=0, weight_bytes=100, input_bytes=300, output_bytes=200, external_bytes=300),
+    Layer(macs=0, weight_bytes=250, input_bytes=200, output_bytes=100),
+    Layer(macs=0, weight_bytes=400, input_bytes=100, output_bytes=600),
+    Layer(macs=0, weight_bytes=50, input_bytes=600, output_bytes=10, external_bytes=10),
+]
+
+
+@pytest.mark.parametrize(
+    ("size", "holds", "weights", "activations"),
+    [
+        (10_000, (), [100, 250, 400, 50], [500, 300, 700, 610]),
+        (610, ("activations",), [100, 250, 400, 50], [300, 0, 700, 10]),  # the third needs 700
+        (609, ("activations",), [100, 250, 400, 50], [300, 0, 700, 610]),
+        (350, ("weights",), [0, 0, 400, 50], [500, 300, 700, 610]),  # 100 + 250 fit; 50 more would, behind the 400
+        (349, ("weights",), [0, 250, 400, 50], [500, 300, 700, 610]),
+        (960, ("weights", "activations"), [0, 250, 400, 50], [300, 0, 0, 10]),  # 960 - 700 leave room for the 100
+        (1500, ("weights", "activations"), [0, 0, 0, 0], [300, 0, 0, 10]),  # 700 + 800
+        (99, ("weights", "activations"), [100, 250, 400, 50], [500, 300, 700, 610]),
+    ],
+)
+def test_what_the_chip_holds_does_not_cross_the_memory_bus(
+    size: int, holds: tuple[str, ...], weights: list[int], activations: list[int]
+) -> None:
+    hardware = device(1.0, 1.0, onchip_bytes=size, onchip_holds=frozenset(holds))
+    crossing = crossing_bytes(table(*ON_CHIP), hardware)
+    assert [sizes.tolist() for sizes in crossing] == [weights, activations]
+    mem_time_s = predict(table(*ON_CHIP), hardware).mem_time_s.tolist()
+    assert mem_time_s == [w + a for w, a in zip(weights, activations, strict=True)]
+
+
+def test_all_terms_at_once_by_hand() -> None:
+    layers = table(
+        Layer(1_000_000, 200_000, 500_000, 400_000, external_bytes=500_000, kind="conv"),
+        Layer(1_000_000, 100_000, 800_000, 300_000, vector_ops=50_000, kind="depthwise_conv", kernel=(7, 7)),
+        Layer(0, 0, 600_000, 600_000, kind="copy", ops="transpose"),
+        Layer(2_000_000, 900_000, 100_000, 50_000, external_bytes=50_000, kind="linear"),
+    )
+    hardware = device(
+        4e9, 2e9, combine="add", vector_ops_per_s=1e8, layer_overhead_s=1e-5, inference_overhead_s=1e-3,
+        peak_share_by_class={"depthwise_conv": 0.5, "depthwise_conv_k7": 0.25}, weight_bandwidth_bytes_per_s=1e9,
+        bandwidth_bytes_per_s_by_class={"transpose": 0.4e9}, onchip_bytes=1_150_000,
+        onchip_holds=frozenset({"weights", "activations"}),
+    )  # fmt: skip
+    prediction = predict(layers, hardware)
+    # All activations but the transpose's 1.2 MB fit. The depthwise layer's 1.1 MB leave 50 kB: too little for weights.
+    assert prediction.mac_time_s.tolist() == pytest.approx([0.25e-3, 1e-3, 0, 0.5e-3])
+    assert prediction.vector_time_s.tolist() == pytest.approx([0, 0.5e-3, 0, 0])
+    assert prediction.mem_time_s.tolist() == pytest.approx(
+        [0.5e6 / 2e9 + 0.2e6 / 1e9, 0.1e6 / 1e9, 1.2e6 / 0.4e9, 0.05e6 / 2e9 + 0.9e6 / 1e9]
+    )
+    layers_s = [0.25e-3 + 0.45e-3, 1e-3 + 0.5e-3 + 0.1e-3, 3e-3, 0.5e-3 + 0.925e-3]
+    assert prediction.layer_latency_s.tolist() == pytest.approx([time + 1e-5 for time in layers_s])
+    assert prediction.memory_bound.tolist() == [True, False, True, True]
+    assert float(prediction.latency_s) == pytest.approx(sum(layers_s) + 4e-5 + 1e-3)
+
+
+def test_the_overhead_may_be_of_layers_that_do_macs_alone() -> None:
+    layers = table(Layer(macs=1_000_000, input_bytes=1), Layer(macs=0, input_bytes=2_000_000), Layer(macs=0))
+    given: dict[str, Any] = {"layer_overhead_s": 3e-3, "overhead_layers": "macs"}
+    assert predict(layers, device(1e9, 1e9, **given)).layer_latency_s.tolist() == pytest.approx([4e-3, 2e-3, 0])
+    others = [device(1e9, 1e9, layer_overhead_s=3e-3), device(1e9, 1e9)]
+    together = predict(layers, [device(1e9, 1e9, **given), *others])
+    assert together.layer_latency_s.tolist() == [
+        pytest.approx(row) for row in ([4e-3, 2e-3, 0], [4e-3, 5e-3, 3e-3], [1e-3, 2e-3, 0])
+    ]
+
+
+@laws
+@given(classed_lists, rates, rates, term_sets())
+def test_a_sum_of_times_is_at_least_the_largest_and_at_most_three_times_that(
+    layers: list[Layer], peak: float, bandwidth: float, terms: dict[str, Any]
+) -> None:
+    terms.pop("layer_overhead_s", None)
+    longest, sums = (predict(table(*layers), device(peak, bandwidth, **terms | {"combine": c})) for c in ("max", "add"))
+    assert (sums.layer_latency_s >= longest.layer_latency_s).all()
+    assert (sums.layer_latency_s <= 3 * longest.layer_latency_s).all()
+    assert (sums.memory_bound == longest.memory_bound).all()
+
+
+def faster(hardware: Hardware, factor: float) -> Iterator[Hardware]:
+    """The device with one of its rates so many times larger, or one of its overheads smaller."""
+    yield replace(hardware, peak_macs_per_s={"int8": hardware.peak("int8") * factor})
+    yield replace(hardware, bandwidth_bytes_per_s=hardware.bandwidth_bytes_per_s * factor)
+    for name in ("vector_ops_per_s", "weight_bandwidth_bytes_per_s"):
+        if getattr(hardware, name) is not None:
+            yield replace(hardware, **{name: getattr(hardware, name) * factor})
+    for name in ("peak_share_by_class", "bandwidth_bytes_per_s_by_class"):
+        for of, value in getattr(hardware, name).items():
+            yield replace(hardware, **{name: getattr(hardware, name) | {of: value * factor}})
+    for name in ("layer_overhead_s", "inference_overhead_s"):
+        yield replace(hardware, **{name: getattr(hardware, name) / factor})
+
+
+@laws
+@given(classed_lists, rates, rates, term_sets(), st.floats(1, 1000))
+def test_no_rate_that_grows_and_no_overhead_that_shrinks_makes_a_layer_slower(
+    layers: list[Layer], peak: float, bandwidth: float, terms: dict[str, Any], factor: float
+) -> None:
+    hardware = device(peak, bandwidth, **terms)
+    base = predict(table(*layers), hardware)
+    for better in faster(hardware, factor):
+        prediction = predict(table(*layers), better)
+        assert (prediction.layer_latency_s <= base.layer_latency_s).all()
+        assert prediction.inference_overhead_s <= base.inference_overhead_s
+
+
+@laws
+@given(classed_lists, rates, rates, term_sets())
+def test_memory_on_the_chip_never_costs_time_and_saves_none_where_nothing_fits(
+    layers: list[Layer], peak: float, bandwidth: float, terms: dict[str, Any]
+) -> None:
+    holding = device(peak, bandwidth, **terms)
+    without = replace(holding, onchip_holds=frozenset(), onchip_bytes=None)
+    less, more = predict(table(*layers), holding), predict(table(*layers), without)
+    assert (less.mem_time_s <= more.mem_time_s).all()
+    assert (less.layer_latency_s <= more.layer_latency_s).all()
+    for crossing, whole in zip(
+        crossing_bytes(table(*layers), holding), crossing_bytes(table(*layers), without), strict=True
+    ):
+        assert ((crossing >= 0) & (crossing <= whole)).all()
+    larger = [
+        replace(layer, weight_bytes=layer.weight_bytes + 2, input_bytes=layer.input_bytes + 2) for layer in layers
+    ]
+    tiny = predict(table(*larger), replace(holding, onchip_bytes=1))
+    assert tiny.layer_latency_s.tolist() == predict(table(*larger), without).layer_latency_s.tolist()
+
+
+def test_layer_times_takes_plain_numbers_and_lists() -> None:
+    given: dict[str, Any] = {
+        "macs_per_s": 2.0,
+        "bytes_per_s": 4.0,
+        "vector_ops": [10.0, 50.0],
+        "vector_ops_per_s": 10.0,
+        "overhead_s": 1.0,
+    }
+    mac_time_s, vector_time_s, mem_time_s, latency_s = layer_times([6.0, 0.0], [8.0, 8.0], **given)
     assert mac_time_s.tolist() == [3, 0]
     assert vector_time_s.tolist() == [1, 5]
     assert mem_time_s.tolist() == [2, 2]
     assert latency_s.tolist() == [4, 6]
+    *_, sums_s = layer_times(
+        [6.0, 0.0], [8.0, 8.0], **given, weight_bytes=[3.0, 6.0], weight_bytes_per_s=3.0, add=[[False], [True]]
+    )
+    assert sums_s.tolist() == [[4, 6], [3 + 1 + 2 + 1 + 1, 0 + 5 + 2 + 2 + 1]]
+    assert combined(mac_time_s, vector_time_s, mem_time_s, [True, False]).tolist() == [6, 5]
 
 
 # --- errors and imports -------------------------------------------------------------------------------------------
@@ -407,7 +668,7 @@ def test_the_dtype_of_the_table_picks_the_peak() -> None:
 def test_the_engine_and_what_it_stands_on_need_no_torch() -> None:
     program = """
 import importlib, sys
-for module in ("graph", "count", "fuse", "layers", "hardware", "engine"):
+for module in ("graph", "count", "fuse", "transposes", "layers", "hardware", "engine"):
     importlib.import_module("roofline." + module)
     for heavy in ("torch", "pandas"):
         assert heavy not in sys.modules, f"roofline.{module} imports {heavy}"

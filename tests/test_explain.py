@@ -280,6 +280,140 @@ def test_the_savings_are_true(analysis: Analysis, explanations: list[Written]) -
         assert duration(said[2]) == pytest.approx(macs_s, rel=ROUNDING, abs=1e-12)
 
 
+# --- the terms that a profile may add ---------------------------------------------------------------------------------
+
+ALL_TERMS: dict[str, Any] = {
+    "combine": "add",
+    "peak_share_by_class": {"depthwise_conv": 0.25, "grouped_conv": 0.7, "attention": 0.5},
+    "vector_ops_per_s": 3e9,
+    "weight_bandwidth_bytes_per_s": 4e9,
+    "bandwidth_bytes_per_s_by_class": {"transpose": 2e9, "copy": 3e9, "gelu": 5e9, "conv": 7e9},
+    "layer_overhead_s": 2e-6,
+    "overhead_layers": "macs",
+    "inference_overhead_s": 5e-5,
+    "onchip_bytes": 3000,
+    "onchip_holds": frozenset({"weights", "activations"}),
+}
+TERM_SETS: dict[str, dict[str, Any]] = {
+    **{name: {name: value} for name, value in ALL_TERMS.items() if not name.startswith(("onchip", "overhead"))},
+    "onchip_holds": {name: ALL_TERMS[name] for name in ("onchip_bytes", "onchip_holds")},
+    "all": ALL_TERMS,
+    "all, the largest counting": ALL_TERMS | {"combine": "max", "overhead_layers": "all"},
+}
+MAC_TIME = re.compile(rf"MACTime = ([\d,]+) MACs / (?:([\d.]+ \S+)|\((\S+ \S+) x ([\d.]+) of (\w+)\)) = {DURATION}")
+MEM_TIME = re.compile(
+    rf"MemTime = ([\d,]+) B / ([\d.]+ \S+)(?: of (\w+))?(?: \+ ([\d,]+) B of weights / ([\d.]+ \S+))? = {DURATION}"
+)
+VECTOR_TIME = re.compile(rf"VectorTime = ([\d,]+) vector ops / ([\d.]+ \S+) = {DURATION}")
+STAYING = re.compile(r"on the chip stay (?:([\d,]+) B of weights)?(?: and )?(?:([\d,]+) B of activations)?")
+LATENCY = re.compile(
+    rf"(the largest|the larger|their sum)(, plus the overhead,)? is the latency: (?:predicted|at least) {DURATION}, .*"
+)
+
+
+def only(pattern: re.Pattern[str], lines: Sequence[str]) -> re.Match[str] | None:
+    """The one line that is all of the pattern; None where there is none."""
+    found = [match for match in map(pattern.fullmatch, lines) if match is not None]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("name", TERM_SETS)
+def test_with_any_term_the_latency_can_be_added_up_from_the_numbers_that_are_printed(name: str) -> None:
+    terms = TERM_SETS[name]
+    analysis = roofline.analyze(Zoo(), INPUTS, hw=toy(**terms))
+    seen: set[str] = set()
+    for row in analysis.rows():
+        lines = dict(explain(analysis, row["name"]))["Time on Toy"]
+        mac, mem, vector = (only(pattern, lines) for pattern in (MAC_TIME, MEM_TIME, VECTOR_TIME))
+        latency, staying = only(LATENCY, lines), only(STAYING, lines)
+        assert mac is not None
+        assert mem is not None
+        assert latency is not None
+
+        peak, share = (mac[2], 1.0) if mac[2] else (mac[3], float(mac[4]))
+        assert number(mac[1]) == row["macs"]
+        assert share == terms.get("peak_share_by_class", {}).get(mac[5], 1.0)
+        assert duration(mac[6]) == pytest.approx(number(mac[1]) / quantity(peak) / share, rel=ROUNDING, abs=1e-15)
+
+        kept = [number(size or "0") for size in staying.groups()] if staying is not None else [0, 0]
+        moved, apart = number(mem[1]), number(mem[4] or "0")
+        assert moved + apart + sum(kept) == row["weight_bytes"] + row["activation_bytes"]
+        mem_s = moved / quantity(mem[2]) + (apart / quantity(mem[5]) if apart else 0)
+        assert duration(mem[6]) == pytest.approx(mem_s, rel=ROUNDING, abs=1e-15)
+        if mem[3]:
+            assert quantity(mem[2]) == terms["bandwidth_bytes_per_s_by_class"][mem[3]]
+            assert not apart
+        elif "weight_bandwidth_bytes_per_s" in terms:
+            assert apart + kept[0] == row["weight_bytes"]
+
+        times_s = [duration(mac[6]), duration(mem[6])]
+        if vector is not None:
+            assert number(vector[1]) == row["vector_ops"]
+            times_s.append(duration(vector[3]))
+            assert times_s[-1] == pytest.approx(number(vector[1]) / quantity(vector[2]), rel=ROUNDING, abs=1e-15)
+        overhead = only(re.compile(rf"overhead of a layer(?: that does MACs)?: {DURATION}"), lines)
+        assert (overhead is not None) == (latency[2] is not None)
+        whole_s = sum(times_s) if latency[1] == "their sum" else max(times_s)
+        whole_s += duration(overhead[1]) if overhead is not None else 0.0
+        assert duration(latency[3]) == pytest.approx(row["latency_s"], rel=ROUNDING) == whole_s
+        assert (latency[1] == "their sum") == (terms.get("combine") == "add")
+        seen |= {
+            *filter(None, (mac[5], mem[3])),
+            *(
+                part
+                for part, there in zip(("apart", "kept", "overhead"), (apart, sum(kept), overhead), strict=True)
+                if there
+            ),
+        }
+    expected = {
+        "peak_share_by_class": {"depthwise_conv", "grouped_conv", "attention"},
+        "weight_bandwidth_bytes_per_s": {"apart"},
+        "bandwidth_bytes_per_s_by_class": {"transpose", "copy", "gelu", "conv"},
+        "layer_overhead_s": {"overhead"},
+        "onchip_holds": {"kept"},
+    }
+    assert seen == set().union(*(names for term, names in expected.items() if term in terms)), "each term came up"
+
+
+def test_a_layer_by_hand_with_every_term() -> None:
+    sections = dict(explain(roofline.analyze(Zoo(), INPUTS, hw=toy(**ALL_TERMS)), "depthwise"))
+    assert sections["Time on Toy"] == [
+        "MACTime = 6,400 MACs / (2 TMAC/s x 0.25 of depthwise_conv) = 12.8 ns",
+        "on the chip stay 1,024 B of activations",
+        "MemTime = 0 B / 10 GB/s + 416 B of weights / 4 GB/s = 0.104 us",
+        "VectorTime = 0 vector ops / 3 Gops/s = 0 s",
+        "overhead of a layer that does MACs: 2 us",
+        "their sum, plus the overhead, is the latency: predicted 2.12 us, memory-bound",
+        "half its bytes would save 52 ns, half its MACs 6.4 ns",
+    ]
+    assert sections["Sources"][-1].endswith("formula: eq. 1 of arXiv:2404.10518 with the terms of this profile")
+
+
+def test_a_layer_whose_class_has_rates_of_its_own_has_a_ridge_point_of_its_own() -> None:
+    hardware = toy(peak_share_by_class={"depthwise_conv": 0.25}, bandwidth_bytes_per_s_by_class={"depthwise_conv": 5e9})
+    analysis = roofline.analyze(Zoo(), INPUTS, hw=hardware)
+    said = [dict(explain(analysis, name))["Time on Toy"][-2] for name in ("depthwise", "grouped")]
+    assert said[0].endswith("are below the ridge point of its class, 500 GMAC/s / 5 GB/s = 100 MACs/byte")
+    assert said[1].endswith("are below the ridge point, 2 TMAC/s / 10 GB/s = 200 MACs/byte")
+
+
+@pytest.mark.parametrize("name", ["onchip_holds", "peak_share_by_class", "bandwidth_bytes_per_s_by_class", "combine"])
+def test_the_side_of_the_ridge_agrees_with_the_bound(name: str) -> None:
+    analysis = roofline.analyze(Zoo(), INPUTS, hw=toy(**TERM_SETS[name], bandwidth_bytes_per_s=3e11))
+    for row in analysis.rows():
+        (line,) = [line for line in dict(explain(analysis, row["name"]))["Time on Toy"] if "ridge" in line] or [""]
+        if line:
+            assert ("not below" in line) == (row["bound"] == "compute"), (row["name"], line)
+
+
+def test_an_overhead_of_the_inference_lowers_the_share_of_a_layer() -> None:
+    analysis = roofline.analyze(Zoo(), INPUTS, hw=toy(inference_overhead_s=1.0))
+    assert dict(explain(analysis, "grouped")) != {}
+    (place,) = explain(analysis, "grouped")[0][1]
+    assert place.endswith(", 0.0% of Zoo's latency")
+
+
 FUSIONS = {"none": "unfused", "epilogue": "epilogue fusion"}
 
 

@@ -23,6 +23,7 @@ from roofline.count import cost
 from roofline.errors import RooflineError
 from roofline.fuse import fuse
 from roofline.graph import Graph
+from roofline.hardware import ACTIVATIONS, LAYER_CLASSES
 from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op, unfused_bytes
 from roofline.trace import trace
 
@@ -417,6 +418,108 @@ def test_kind_name_and_shapes_are_those_of_the_main_op() -> None:
     assert (embedding.input_shape.tolist(), embedding.output_shape.tolist()) == ([(2, 3)], [(2, 3, 4)])
 
 
+KERNELS: list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = [
+    (nn.Conv2d(3, 4, (3, 5)), (1, 3, 8, 8), (3, 5)),
+    (nn.Conv2d(3, 4, 1), (3, 8, 8), (1, 1)),
+    (nn.Conv1d(3, 4, 7), (1, 3, 8), (7,)),
+    (nn.Conv3d(3, 4, 3), (1, 3, 8, 8, 8), (3, 3, 3)),
+    (nn.ConvTranspose2d(4, 2, 2), (1, 4, 8, 8), (2, 2)),
+    (nn.MaxPool2d(3), (1, 3, 8, 8), (3, 3)),
+    (nn.AvgPool2d((3, 2)), (1, 3, 8, 8), (3, 2)),
+    (nn.AvgPool1d(2), (1, 3, 8), (2,)),
+    (nn.AdaptiveAvgPool2d(2), (1, 3, 8, 8), ()),
+    (nn.AdaptiveMaxPool2d(2), (1, 3, 8, 8), ()),
+    (nn.Linear(3, 4), (1, 3), ()),
+    (nn.GELU(), (1, 3), ()),
+]
+
+
+@pytest.mark.parametrize(("module", "shape", "kernel"), KERNELS, ids=lambda value: str(value)[:40])
+def test_a_kernel_is_the_window_of_a_convolution_or_pooling(
+    module: nn.Module, shape: tuple[int, ...], kernel: tuple[int, ...]
+) -> None:
+    assert table(module, vectors(*shape)).kernel.tolist() == [kernel]
+
+
+def test_a_fused_layer_has_the_kernel_of_its_main_op() -> None:
+    block = nn.Sequential(nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+    assert table(block, maps(8), fusion="epilogue").kernel.tolist() == [(7, 7), (2, 2)]
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_the_kinds_the_activations_and_a_few_more() -> None:
+    assert set(LAYER_CLASSES) == {*KINDS, *ACTIVATIONS, "depthwise_conv_k7", "transpose"}
+    assert len(LAYER_CLASSES) == len(set(LAYER_CLASSES))
+
+
+@pytest.mark.parametrize(("kind", "module", "inputs"), KIND_OF)
+def test_a_kind_is_a_class(kind: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    layers = table(module, *inputs)
+    assert [name for name in KINDS if layers.is_in(name).any()] == [kind]
+
+
+ACTIVATION_MODULES: dict[str, nn.Module] = {
+    "relu": nn.ReLU(), "relu6": nn.ReLU6(), "hardswish": nn.Hardswish(), "silu": nn.SiLU(), "gelu": nn.GELU("tanh"),
+    "sigmoid": nn.Sigmoid(), "hardsigmoid": nn.Hardsigmoid(), "tanh": nn.Tanh(), "elu": nn.ELU(),
+    "leaky_relu": nn.LeakyReLU(), "prelu": nn.PReLU(), "mish": nn.Mish(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_that_runs_alone_is_a_class(name: str) -> None:
+    net = nn.Sequential(conv1x1(8, 8), ACTIVATION_MODULES[name])
+    alone = table(net, maps(8), fusion="epilogue", fused_activations=())
+    assert [found for found in ACTIVATIONS if alone.is_in(found).any()] == [name]
+    assert alone.is_in(name).tolist() == [False, True]
+    fused = table(net, maps(8), fusion="epilogue", fused_activations=[name])
+    assert fused.is_in(name).tolist() == [False]
+
+
+@pytest.mark.parametrize(("kernel", "large"), [(3, False), (6, False), (7, True), ((1, 7), True), (9, True)])
+def test_a_depthwise_convolution_with_a_side_of_7_or_more_is_a_class(kernel: Any, large: bool) -> None:
+    net = nn.Sequential(nn.Conv2d(8, 8, kernel, padding=4, groups=8), nn.Conv2d(8, 8, kernel, padding=4))
+    assert table(net, maps(8)).is_in("depthwise_conv_k7").tolist() == [large, False]
+
+
+# --- the bytes of the model's own inputs and outputs --------------------------------------------------------------
+
+
+def test_in_a_chain_the_first_layer_reads_the_input_and_the_last_writes_the_output() -> None:
+    chain = nn.Sequential(conv1x1(8, 16), nn.Hardswish(), conv1x1(16, 4), nn.ReLU())
+    assert table(chain, maps(8)).external_bytes.tolist() == [8 * PIXELS, 0, 0, 4 * PIXELS]
+    assert table(chain, maps(8), fusion="epilogue").external_bytes.tolist() == [8 * PIXELS, 0, 4 * PIXELS]
+    assert table(chain, maps(8), dtype="fp32").external_bytes.tolist() == [4 * 8 * PIXELS, 0, 0, 4 * 4 * PIXELS]
+
+
+def test_an_input_is_read_from_outside_by_every_layer_that_reads_it_whatever_view_it_takes() -> None:
+    net = Net(lambda net, x: net.a(x) + net.b(x[:, :4]) + x.flatten(1).sum(), a=conv1x1(8, 4), b=conv1x1(4, 4))
+    layers = table(net, maps(8))
+    assert layers.ops.tolist() == ["convolution", "convolution", "add", "sum", "add"]
+    assert layers.external_bytes.tolist() == [8 * PIXELS, 4 * PIXELS, 0, 8 * PIXELS, 4 * PIXELS]
+    assert layers.activation_bytes.tolist()[3] == 8 * PIXELS + 1
+
+
+def test_an_output_may_be_any_tensor_of_the_network_and_several() -> None:
+    net = Net(lambda net, x: (lambda y: (net.b(y), y.flatten(1), x))(net.a(x)), a=conv1x1(8, 4), b=conv1x1(4, 2))
+    assert table(net, maps(8)).external_bytes.tolist() == [(8 + 4) * PIXELS, 2 * PIXELS]
+
+
+def test_weights_and_constants_are_not_the_models_inputs() -> None:
+    embed = Net(lambda net, tokens: net.embed(tokens) + torch.ones(16), embed=nn.Embedding(1000, 16))
+    layers = table(embed, indices(2, 5))
+    assert layers.ops.tolist()[0] == "embedding"
+    assert layers.external_bytes.tolist() == [10 * 8, *([0] * (len(layers) - 2)), 10 * 16]
+
+
+def test_an_input_that_is_overwritten_is_none_any_more() -> None:
+    net = Net(lambda net, x: net.b(x.add_(net.a(x))), a=conv1x1(8, 8), b=conv1x1(8, 4))
+    layers = table(net, maps(8))
+    assert layers.ops.tolist() == ["convolution", "add", "convolution"]
+    assert layers.external_bytes.tolist() == [8 * PIXELS, 8 * PIXELS, 4 * PIXELS]
+
+
 # --- peak activation memory, by hand ------------------------------------------------------------------------------
 # A tensor is there from the layer that writes it to the last that reads it; an input from the start, an output to the
 # end. What a fused layer keeps inside is never there. (One channel is 16 bytes at int8.)
@@ -562,6 +665,18 @@ def test_the_table_cannot_be_changed_not_even_through_its_frame() -> None:
     assert layers.to_frame().equals(before)
 
 
+def test_some_of_the_layers_are_a_table_too() -> None:
+    layers = table(residual_block(), maps(8))
+    convolutions = layers.take(layers.is_in("pointwise_conv"))
+    assert convolutions.name.tolist() == ["conv1", "conv2"]
+    assert convolutions.macs.sum() == layers.macs.sum()
+    assert (
+        convolutions.to_frame().reset_index(drop=True).equals(layers.to_frame()[layers.macs > 0].reset_index(drop=True))
+    )
+    assert (convolutions.params, convolutions.dtype) == (layers.params, layers.dtype)
+    assert len(layers.take(layers.is_in("attention"))) == 0
+
+
 def test_derived_columns_and_intensity() -> None:
     layers = table(residual_block(), maps(8), dtype="fp16")
     assert (layers.activation_bytes == layers.input_bytes + layers.output_bytes).all()
@@ -643,6 +758,8 @@ class RandomNet(nn.Module):
                 return torch.cat([x, other], 1)
             case "swap":
                 return x.transpose(2, 3)
+            case "shuffle":
+                return x.reshape(x.shape[0], 2, -1, *x.shape[2:]).transpose(1, 2).reshape(x.shape)
             case _:
                 result: Tensor = step.module(x)
                 return result
@@ -683,8 +800,8 @@ def networks(draw: st.DrawFn, without: tuple[str, ...] = ()) -> RandomNet:
     steps: list[Step] = []
     shapes = [(4, 4)]  # channels and size of every tensor so far
     kinds = ["conv", "norm", "act", "scale", "halve", "shift", "add", "add_", "partial_add", "cat", "swap"]
-    kinds += ["pool", "gate", "branches"]
-    possible = [what for what in kinds if what not in without]
+    kinds += ["pool", "gate", "branches", "shuffle"]
+    possible = [what for what in kinds if what not in without]  # channels are even throughout
     for what in draw(st.lists(st.sampled_from(possible), min_size=1, max_size=10)):
         chans, size = shapes[-1]
         same = [i for i, shape in enumerate(shapes) if shape == (chans, size)]
@@ -829,6 +946,48 @@ def test_counts_are_never_negative_and_no_layer_is_free(net: RandomNet) -> None:
             assert (getattr(layers, column) >= 0).all()
         assert (layers.output_bytes > 0).all()
         assert set(layers.kind) <= set(KINDS)
+        assert layers.uncounted_ops == ()
+
+
+@laws
+@given(networks())
+def test_the_models_own_bytes_are_among_those_of_each_layer(net: RandomNet) -> None:
+    for layers in both(net):
+        assert (layers.external_bytes >= 0).all()
+        assert (layers.external_bytes <= layers.activation_bytes).all()
+
+
+@laws
+@given(networks())
+def test_transposes_change_no_work_and_nothing_at_all_where_nothing_is_shuffled(net: RandomNet) -> None:
+    graph = trace(net, maps(4))
+    for fusion in ("none", "epilogue"):
+        options: dict[str, Any] = {"fusion": fusion, "dtype": "int8", "fused_activations": FUSED}
+        views, copies = (lower(graph, **options, transposes=transposes) for transposes in (False, True))
+        for column in ("macs", "vector_ops", "weight_bytes"):
+            assert getattr(views, column).sum() == getattr(copies, column).sum()
+        moving = [step for step in net.steps if step.what == "shuffle"]
+        if not moving:
+            assert views.to_frame().equals(copies.to_frame())
+            assert views.peak_activation_bytes == copies.peak_activation_bytes
+        assert copies.is_in("transpose").sum() <= len(moving)
+
+
+@laws
+@given(networks())
+def test_fusion_keeps_its_laws_where_transposes_are_layers(net: RandomNet) -> None:
+    graph = trace(net, maps(4))
+    eager, fused = (
+        lower(graph, fusion=fusion, dtype="int8", fused_activations=FUSED, transposes=True)
+        for fusion in ("none", "epilogue")
+    )
+    assert fused.macs.sum() == eager.macs.sum()
+    assert fused.mem_bytes.sum() <= eager.mem_bytes.sum()
+    assert fused.is_in("transpose").sum() == eager.is_in("transpose").sum()
+    for layers in (eager, fused):
+        assert (layers.external_bytes <= layers.activation_bytes).all()
+        assert (layers.output_bytes > 0).all()
+        assert len(set(layers.name)) == len(layers)
         assert layers.uncounted_ops == ()
 
 

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,10 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from roofline import profiles
+from roofline import hwprofiles, profiles
 from roofline.errors import ProfileError
-from roofline.hardware import ACTIVATIONS, Figure, Hardware
-from roofline.profiles import SCHEMA, bundled, load_all, load_profile
+from roofline.hardware import ACTIVATIONS, DTYPES, LAYER_CLASSES, NO_TERMS, Figure, Hardware
+from roofline.profiles import SCHEMA, ProfileEntry, bundled, load_all, load_profile
 
 PROFILE = """\
 # the lines of this profile are numbered in the tests
@@ -38,9 +40,19 @@ fused_activations: [relu, relu6]
 """
 
 OPTIONAL = """\
+combine: add
+peak_share_by_class:
+  depthwise_conv: {value: 0.125, kind: derived, source: f}
+  depthwise_conv_k7: {value: 0.06, kind: fitted, source: g}
 vector_gops_per_s: {value: 60, kind: estimate, source: a}
+weight_bandwidth_gb_per_s: {value: 0.5, kind: datasheet, source: h}
+bandwidth_gb_per_s_by_class:
+  transpose: {value: 5, kind: fitted, source: i}
 layer_overhead_us: {value: 3, kind: measured, source: b}
+overhead_layers: macs
+inference_overhead_us: {value: 400, kind: fitted, source: j}
 onchip_mib: {value: 8, kind: datasheet, source: c}
+onchip_holds: [activations, weights]
 energy_pj_per_mac: {value: 0.6, kind: estimate, source: d}
 energy_pj_per_byte: {value: 80, kind: fitted, source: e}
 notes: >
@@ -84,9 +96,15 @@ def test_yaml_units_become_si_units() -> None:
     assert hardware.ridge_point("int8") == 200
     assert (hardware.default_dtype, hardware.default_fusion) == ("int8", "epilogue")
     assert hardware.fused_activations == {"relu", "relu6"}
+    assert hardware.combine == "add"
+    assert hardware.peak_share_by_class == {"depthwise_conv": 0.125, "depthwise_conv_k7": 0.06}
     assert hardware.vector_ops_per_s == 60e9
-    assert hardware.layer_overhead_s == 3e-6
+    assert hardware.weight_bandwidth_bytes_per_s == 0.5e9
+    assert hardware.bandwidth_bytes_per_s_by_class == {"transpose": 5e9}
+    assert (hardware.layer_overhead_s, hardware.overhead_layers) == (3e-6, "macs")
+    assert hardware.inference_overhead_s == 400e-6
     assert hardware.onchip_bytes == 8 * 1024 * 1024
+    assert hardware.onchip_holds == {"weights", "activations"}
     assert hardware.energy_per_mac_j == 0.6e-12
     assert hardware.energy_per_byte_j == 80e-12
     assert hardware.notes == "Two lines, one paragraph."
@@ -94,8 +112,8 @@ def test_yaml_units_become_si_units() -> None:
 
 def test_what_is_optional_is_absent() -> None:
     hardware = load(PROFILE)
-    assert hardware.layer_overhead_s == 0
-    assert (hardware.vector_ops_per_s, hardware.onchip_bytes) == (None, None)
+    assert hardware.is_plain
+    assert hardware.terms() == NO_TERMS
     assert (hardware.energy_per_mac_j, hardware.energy_per_byte_j) == (None, None)
     assert hardware.notes == ""
 
@@ -108,12 +126,25 @@ def test_every_number_keeps_its_kind_and_source() -> None:
         "peak_macs_per_s.fp16",
         "peak_macs_per_s.int8",
         "bandwidth_bytes_per_s",
+        "peak_share_by_class.depthwise_conv",
+        "peak_share_by_class.depthwise_conv_k7",
         "vector_ops_per_s",
+        "weight_bandwidth_bytes_per_s",
+        "bandwidth_bytes_per_s_by_class.transpose",
         "layer_overhead_s",
+        "inference_overhead_s",
         "onchip_bytes",
         "energy_per_mac_j",
         "energy_per_byte_j",
     }
+    assert hardware.figures["peak_share_by_class.depthwise_conv"].value == 0.125
+    assert hardware.figures["bandwidth_bytes_per_s_by_class.transpose"].value == 5e9
+
+
+def test_the_size_of_the_memory_may_stand_behind_what_it_holds() -> None:
+    turned = PROFILE + "onchip_holds: [weights]\nonchip_mib: {value: 2, kind: datasheet, source: c}\n"
+    assert load(turned).onchip_holds == {"weights"}
+    assert load(PROFILE + "onchip_holds: []\npeak_share_by_class: {}\n").is_plain
 
 
 def test_a_compiler_that_generates_code_fuses_all_activations() -> None:
@@ -153,6 +184,7 @@ def test_any_positive_figure_keeps_its_size_through_the_change_of_units(
 
 # What a bad one gets: one line, with file, line and field
 
+LAST, FIGURE = "fused_activations: [relu, relu6]\n", "{value: 1, kind: fitted, source: x}"
 BAD = [  # what stands in the profile above, what stands there instead, the whole message
     # not a profile at all
     (PROFILE, "", "my.yaml:1: a profile is a mapping that begins with 'schema: roofline/hardware/1' (got nothing)"),
@@ -318,6 +350,128 @@ BAD = [  # what stands in the profile above, what stands there instead, the whol
         "\n  - relu\n  - swish",
         "my.yaml:20: fused_activations: must be 'relu', 'relu6', 'hardswish', 'silu', 'gelu', 'sigmoid', "
         "'hardsigmoid', 'tanh', 'elu', 'leaky_relu', 'prelu' or 'mish' (got 'swish')",
+    ),
+    # the optional terms
+    (LAST, f"{LAST}combine: sum\n", "my.yaml:19: combine: must be 'max' or 'add' (got 'sum')"),
+    (LAST, f"{LAST}combine: [add]\n", "my.yaml:19: combine: must be 'max' or 'add' (got a list)"),
+    (LAST, f"{LAST}combine:\n", "my.yaml:19: combine: must be 'max' or 'add' (got nothing)"),
+    (LAST, f"{LAST}overhead_layers: conv\n", "my.yaml:19: overhead_layers: must be 'all' or 'macs' (got 'conv')"),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class:\n  depthwise_cnv: {FIGURE}\n",
+        "my.yaml:20: peak_share_by_class.depthwise_cnv: no class of layers. Did you mean 'depthwise_conv' or "
+        "'depthwise_conv_k7'? docs/profiles.md lists them",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{3: {FIGURE}}}\n",
+        "my.yaml:19: peak_share_by_class.3: no class of layers. docs/profiles.md lists them",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: [conv]\n",
+        "my.yaml:19: peak_share_by_class: must list a figure by class, "
+        "as in 'grouped_conv: {value: ..., kind: ..., source: ...}' (got a list)",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: 0.5\n",
+        "my.yaml:19: peak_share_by_class: must list a figure by class, "
+        "as in 'grouped_conv: {value: ..., kind: ..., source: ...}' (got 0.5)",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: 0.5}}\n",
+        "my.yaml:19: peak_share_by_class.conv: must be a figure, "
+        "as in {value: 41, kind: datasheet, source: where it is printed} (got 0.5)",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: {{value: 0, kind: fitted, source: x}}}}\n",
+        "my.yaml:19: peak_share_by_class.conv.value: must be greater than 0 (got 0)",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: {{value: -1, kind: fitted, source: x}}}}\n",
+        "my.yaml:19: peak_share_by_class.conv.value: must be greater than 0 (got -1)",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: {{value: 50 %, kind: fitted, source: x}}}}\n",
+        "my.yaml:19: peak_share_by_class.conv.value: must be a number (got the text '50 %')",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: {{value: 1, kind: fitted}}}}\n",
+        "my.yaml:19: peak_share_by_class.conv.source: required, but missing",
+    ),
+    (
+        LAST,
+        f"{LAST}bandwidth_gb_per_s_by_class: {{transposes: {FIGURE}}}\n",
+        "my.yaml:19: bandwidth_gb_per_s_by_class.transposes: no class of layers. Did you mean 'transpose'? "
+        "docs/profiles.md lists them",
+    ),
+    (
+        LAST,
+        f"{LAST}bandwidth_gb_per_s_by_class: [transpose]\n",
+        "my.yaml:19: bandwidth_gb_per_s_by_class: must list a figure by class, "
+        "as in 'grouped_conv: {value: ..., kind: ..., source: ...}' (got a list)",
+    ),
+    (
+        LAST,
+        f"{LAST}bandwidth_gb_per_s_by_class: {{copy: {{value: 0, kind: fitted, source: x}}}}\n",
+        "my.yaml:19: bandwidth_gb_per_s_by_class.copy.value: must be greater than 0 (got 0)",
+    ),
+    (
+        LAST,
+        f"{LAST}weight_bandwidth_gb_per_s: 12\n",
+        "my.yaml:19: weight_bandwidth_gb_per_s: must be a figure, "
+        "as in {value: 41, kind: datasheet, source: where it is printed} (got 12)",
+    ),
+    (
+        LAST,
+        f"{LAST}weight_bandwidth_gb_per_s: {{value: -1, kind: fitted, source: x}}\n",
+        "my.yaml:19: weight_bandwidth_gb_per_s.value: must be greater than 0 (got -1)",
+    ),
+    (
+        LAST,
+        f"{LAST}weights_bandwidth_gb_per_s: {FIGURE}\n",
+        "my.yaml:19: weights_bandwidth_gb_per_s: unknown field. Did you mean 'weight_bandwidth_gb_per_s'?",
+    ),
+    (
+        LAST,
+        f"{LAST}inference_overhead_us: {{value: 0, kind: fitted, source: x}}\n",
+        "my.yaml:19: inference_overhead_us.value: must be greater than 0 (got 0)",
+    ),
+    (
+        LAST,
+        f"{LAST}inference_overhead_us: {{value: 5 us, kind: fitted, source: x}}\n",
+        "my.yaml:19: inference_overhead_us.value: must be a number (got the text '5 us')",
+    ),
+    (
+        LAST,
+        f"{LAST}inference_overhead_ms: {FIGURE}\n",
+        "my.yaml:19: inference_overhead_ms: unknown field. Did you mean 'inference_overhead_us'?",
+    ),
+    (
+        LAST,
+        f"{LAST}onchip_holds: [weights]\n",
+        "my.yaml:19: onchip_holds: must be left out where there is no onchip_mib to hold it (got a list)",
+    ),
+    (
+        LAST,
+        f"{LAST}onchip_mib: {FIGURE}\nonchip_holds: [weight]\n",
+        "my.yaml:20: onchip_holds: must be 'weights' or 'activations' (got 'weight')",
+    ),
+    (
+        LAST,
+        f"{LAST}onchip_mib: {FIGURE}\nonchip_holds: weights\n",
+        "my.yaml:20: onchip_holds: must be a list, as in [weights, activations] (got 'weights')",
+    ),
+    (
+        LAST,
+        f"{LAST}onchip_mib: {FIGURE}\nonchip_holds: {{weights: true}}\n",
+        "my.yaml:20: onchip_holds: must be a list, as in [weights, activations] (got a mapping)",
     ),
     # what YAML can do and a profile must not
     ("my_device\n", "&a my_device\n", "my.yaml:3: tags (!), anchors (&) and aliases (*) have no place in a profile"),
@@ -499,38 +653,186 @@ def test_an_unreadable_file_never_gives_way_to_a_bundled_profile(monkeypatch: py
 # The bundled profiles
 
 
-def test_the_first_profiles_are_there_in_order() -> None:
-    assert {"galaxy_s23_cpu", "pixel4_dsp", "pixel6_cpu", "pixel6_tpu", "pixel8_tpu"} <= set(bundled())
-    assert tuple(sorted(bundled())) == bundled()
-    assert tuple(hardware.id for hardware in load_all()) == bundled()
+@cache
+def library() -> dict[str, Hardware]:
+    return {hardware.id: hardware for hardware in load_all()}
+
+
+def predicting() -> set[str]:
+    """The profiles whose times are predictions."""
+    return {
+        hardware.id for hardware in library().values() if hardware.latency_kind(hardware.default_dtype) == "prediction"
+    }
+
+
+NAMED = {  # what the library is to hold, by the beginning of the ids: the classes that are there
+    "pixel4_": {"cpu", "gpu", "dsp"},
+    "pixel6_": {"cpu", "gpu", "edgetpu"},
+    "pixel7_": {"cpu", "gpu"},
+    "pixel8_": {"cpu", "gpu", "edgetpu"},
+    "galaxy_s23_": {"cpu"},
+    "snapdragon_8gen2_": {"gpu"},  # that of the Galaxy S23
+    "iphone12_": {"cpu", "gpu", "npu"},
+    "iphone13_": {"cpu", "gpu", "npu"},
+    "iphone14_": {"cpu", "gpu", "npu"},
+    "iphone15_": {"cpu", "npu"},
+    **{f"apple_{name}_": {"cpu", "gpu", "npu"} for name in ("m1", "m2", "m3", "m4")},
+    "coral_": {"edgetpu"},
+    "ethos_": {"npu"},
+    **{name: {"cpu"} for name in ("raspberrypi_4", "raspberrypi_5", "xeon_", "epyc_")},
+    **{f"jetson_{name}": {"gpu"} for name in ("nano", "xavier_nx", "orin_nano", "orin_nx", "agx_orin")},
+    **{f"nvidia_{name}": {"gpu"} for name in "t4 v100 a10 a100 h100 h200 b200 l4 l40s rtx3090 rtx4090".split()},
+    **{f"amd_{name}": {"gpu"} for name in ("mi250", "mi300x")},
+    **{f"google_tpu_{name}": {"npu"} for name in "v2 v3 v4 v5e v5p v6e".split()},
+    "abstract_": {"abstract"},
+}
+DOUBT = re.compile(  # how the source of an estimate says what is uncertain about it
+    r"unverified|estimate|from memory|for teaching|not print|unpublished|assumes|is taken|about|quoted| has \d"
+)
+
+
+def test_the_library_is_there_in_order() -> None:
+    assert len(bundled()) >= 60
+    assert tuple(sorted(bundled())) == bundled() == tuple(library())
+    names = [hardware.name for hardware in library().values()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("prefix", NAMED)
+def test_the_library_holds_the_devices_it_was_to_hold(prefix: str) -> None:
+    classes = {hardware.device_class for hardware in library().values() if hardware.id.startswith(prefix)}
+    assert classes >= NAMED[prefix]
+
+
+def test_three_abstract_devices_differ_in_their_ridge_point_alone() -> None:
+    devices = [hardware for hardware in library().values() if hardware.device_class == "abstract"]
+    assert sorted(hardware.ridge_point("int8") for hardware in devices) == pytest.approx([10, 100, 500])
+    assert len({hardware.bandwidth_bytes_per_s for hardware in devices}) == 1
 
 
 @pytest.mark.parametrize("name", bundled())
-def test_every_bundled_profile_has_sources_and_a_sane_ridge_point(name: str) -> None:
-    hardware = load_profile(name)
-    assert hardware.id == name
-    for dtype, peak in hardware.peak_macs_per_s.items():
-        assert 0.05 <= hardware.ridge_point(dtype) <= 5000
-        assert hardware.figures[f"peak_macs_per_s.{dtype}"].value == peak
-    assert hardware.figures["bandwidth_bytes_per_s"].value == hardware.bandwidth_bytes_per_s
+def test_every_number_of_a_bundled_profile_has_its_source(name: str) -> None:
+    hardware = library()[name]
+    numbers = {
+        path: getattr(hardware, path) for path in hardware.terms() if isinstance(getattr(hardware, path), float | int)
+    }
+    numbers |= {
+        path: getattr(hardware, path) for path in ("bandwidth_bytes_per_s", "energy_per_mac_j", "energy_per_byte_j")
+    }
+    for field in ("peak_macs_per_s", "peak_share_by_class", "bandwidth_bytes_per_s_by_class"):
+        numbers |= {f"{field}.{key}": value for key, value in getattr(hardware, field).items()}
+    numbers = {path: value for path, value in numbers.items() if value}
+    assert set(numbers) == set(hardware.figures)
     for path, figure in hardware.figures.items():
+        assert figure.value == pytest.approx(numbers[path], rel=1e-6)  # a size in MiB is rounded to bytes
         assert len(figure.source) > 10, path
+        assert "TODO" not in figure.source, path
 
 
-@pytest.mark.parametrize(
-    ("name", "macs_per_byte"),
-    [("pixel6_cpu", 31.2), ("galaxy_s23_cpu", 39.7), ("pixel4_dsp", 347.3), ("pixel8_tpu", 433.8)],
-)
-def test_ridge_points_are_those_of_the_mobilenetv4_paper(name: str, macs_per_byte: float) -> None:
-    """Table 16 of arXiv:2404.10518, to its printed digits."""
-    assert round(load_profile(name).ridge_point("int8"), 1) == macs_per_byte
+@pytest.mark.parametrize("name", bundled())
+def test_the_peaks_of_a_bundled_profile_are_plausible(name: str) -> None:
+    hardware = library()[name]
+    assert hardware.id == name
+    for dtype in hardware.peak_macs_per_s:
+        assert 0.05 <= hardware.ridge_point(dtype) <= 5000
+    peaks = [hardware.peak_macs_per_s.get(dtype, 0.0) for dtype in DTYPES]
+    fp32, fp16, bf16, int8 = peaks
+    for wide, narrow, word in ((fp32, fp16, "fp16"), (fp32, bf16, "bf16"), (max(fp16, bf16), int8, "int8")):
+        assert not narrow or narrow >= wide or word in hardware.notes, f"the notes say why {word} is slower"
+    assert all(0 < share <= 1 for share in hardware.peak_share_by_class.values())
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_an_estimate_says_what_is_uncertain_about_it(name: str) -> None:
+    """In its source; or it is a multiple of another dtype's figure, which is an estimate that says so."""
+    figures = library()[name].figures
+    for path, figure in figures.items():
+        if figure.kind == "estimate":
+            on = [figures.get(f"peak_macs_per_s.{dtype}") for dtype in DTYPES if dtype in figure.source]
+            told = [figure, *(other for other in on if other is not None and other.kind == "estimate")]
+            assert any(DOUBT.search(said.source) for said in told), f"{path}: {figure.source}"
+
+
+def test_what_is_fitted_is_a_prediction_and_all_others_are_bounds() -> None:
+    assert {"galaxy_s23_cpu", "pixel4_dsp", "pixel6_cpu", "pixel6_tpu", "pixel8_tpu"} <= predicting()
+    for hardware in library().values():
+        kinds = {figure.kind for figure in hardware.figures.values()}
+        assert bool(kinds & {"fitted", "measured"}) == (hardware.id in predicting()), hardware.id
+
+
+@pytest.mark.parametrize("name", [name for name in bundled() if name.endswith("_peak")])
+def test_a_peak_stands_beside_a_fitted_profile_that_stays_below_it(name: str) -> None:
+    peak, fitted = library()[name], library()[name.removesuffix("_peak")]
+    assert peak.id not in predicting()
+    assert fitted.id in predicting()
+    assert fitted.device_class == peak.device_class
+    assert fitted.peak("int8") < peak.peak("int8")
+    assert fitted.bandwidth_bytes_per_s < peak.bandwidth_bytes_per_s
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a vendor prints of a device, in the vendor's units: dense operations a second, and bytes a second."""
+
+    id: str
+    dtype: str
+    ops_per_s: float  # 2 a MAC
+    bytes_per_s: float
+    where: str
+
+
+PRINTED = [
+    Printed("nvidia_t4", "int8", 130e12, 320e9, "T4 datasheet: 130 TOPS, 320 GB/s"),
+    Printed("nvidia_v100", "fp16", 125e12, 900e9, "V100 datasheet, SXM2: 125 TFLOPS of the tensor cores"),
+    Printed("nvidia_a100", "bf16", 312e12, 2039e9, "A100 datasheet, 80 GB SXM: 624 with sparsity"),
+    Printed("nvidia_a100_40gb", "int8", 624e12, 1555e9, "A100 datasheet, 40 GB: 1248 TOPS with sparsity"),
+    Printed("nvidia_a10", "fp16", 125e12, 600e9, "A10 datasheet: 250 TFLOPS with sparsity"),
+    Printed("nvidia_h100", "bf16", 1979e12 / 2, 3.35e12, "H100 datasheet, SXM: 1979 TFLOPS with sparsity"),
+    Printed("nvidia_h200", "int8", 3958e12 / 2, 4.8e12, "H200 datasheet: 3958 TOPS with sparsity"),
+    Printed("nvidia_l4", "fp16", 242e12 / 2, 300e9, "L4 datasheet: 242 TFLOPS with sparsity"),
+    Printed("nvidia_l40s", "int8", 1466e12 / 2, 864e9, "L40S datasheet: 1466 TOPS with sparsity"),
+    Printed("nvidia_rtx4090", "fp32", 16384 * 2 * 2.52e9, 1008e9, "16384 lanes x 2.52 GHz; 384 bits x 21 Gbit/s"),
+    Printed("amd_mi250", "fp16", 208 * 1024 * 1.7e9, 2 * 4096 / 8 * 3.2e9, "208 CUs x 1024 FLOPs; 8192 bits of HBM2E"),
+    Printed("amd_mi300x", "fp16", 304 * 2048 * 2.1e9, 5.3e12, "304 CUs x 2048 FLOPs x 2.1 GHz; 5.3 TB/s"),
+    Printed("google_tpu_v4", "bf16", 275e12, 1200e9, "cloud.google.com/tpu/docs/v4"),
+    Printed("google_tpu_v5e", "bf16", 197e12, 819e9, "cloud.google.com/tpu/docs/v5e"),
+    Printed("google_tpu_v5p", "bf16", 459e12, 2765e9, "cloud.google.com/tpu/docs/v5p"),
+    Printed("jetson_nano", "fp16", 472e9, 25.6e9, "Jetson Nano: 472 GFLOPS; LPDDR4-3200 x 64 bits"),
+    Printed("jetson_agx_orin", "int8", 85e12, 6.4e9 * 32, "170 TOPS sparse of the GPU; LPDDR5-6400 x 256 bits"),
+    Printed("apple_m1_ane", "fp16", 11e12, 4.266e9 * 16, "11 trillion operations; LPDDR4X-4266 x 128 bits"),
+    Printed("apple_m1_gpu", "fp32", 2.6e12, 4.266e9 * 16, "2.6 teraflops; the same memory"),
+    Printed("iphone13_ane", "fp16", 15.8e12, 4.266e9 * 8, "15.8 trillion operations; LPDDR4X-4266 x 64 bits"),
+    Printed("coral_edgetpu_usb", "int8", 4e12, 0.5e9, "coral.ai: 4 TOPS; USB 3 at 5 Gbit/s, 8b/10b coded"),
+    Printed("ethos_u55_256", "int8", 2 * 256 * 0.5e9, 4e9, "256 MACs a cycle x 500 MHz"),
+    Printed("raspberrypi_5", "fp32", 4 * 16 * 2.4e9, 4.267e9 * 4, "4 cores x 2 FMLA of 4 lanes x 2.4 GHz; 32 bits"),
+    Printed("epyc_7763", "fp32", 64 * 32 * 3.5e9, 8 * 25.6e9, "64 cores x 2 FMA of 8 lanes x 3.5 GHz; 8 x DDR4-3200"),
+    Printed("xeon_8180", "fp32", 28 * 64 * 2.3e9, 6 * 2.6667e9 * 8, "28 cores x 2 FMA of 16 lanes; 6 x DDR4-2666"),
+]
+
+
+@pytest.mark.parametrize("printed", PRINTED, ids=lambda printed: f"{printed.id} {printed.dtype}")
+def test_figures_are_the_vendors_in_macs_and_dense(printed: Printed) -> None:
+    hardware = library()[printed.id]
+    assert hardware.peak(printed.dtype) == pytest.approx(printed.ops_per_s / 2, rel=0.01), printed.where
+    assert hardware.bandwidth_bytes_per_s == pytest.approx(printed.bytes_per_s, rel=0.01), printed.where
+
+
+def test_fitted_ridge_points_order_as_those_of_the_mobilenetv4_paper() -> None:
+    """Table 16 of arXiv:2404.10518, without terms: 31.2 and 39.7 MACs/byte on CPUs, 347.3 and 433.8 on the others."""
+    cpus = [library()[name].ridge_point("int8") for name in ("pixel6_cpu", "galaxy_s23_cpu")]
+    others = [library()[name].ridge_point("int8") for name in ("pixel4_dsp", "pixel8_tpu", "pixel6_tpu")]
+    assert 20 < cpus[0] < cpus[1] < 60
+    assert max(cpus) < min(others)
 
 
 @pytest.mark.parametrize("name", ["pixel4_dsp", "pixel6_cpu", "pixel6_tpu", "pixel8_tpu", "galaxy_s23_cpu"])
 def test_figures_fitted_to_published_latencies_say_so(name: str) -> None:
-    hardware = load_profile(name)
+    hardware = library()[name]
     assert hardware.latency_kind("int8") == "prediction"
-    assert all("arXiv:2404.10518" in figure.source for figure in hardware.figures.values())
+    assert all(figure.kind == "fitted" for figure in hardware.figures.values())
+    assert "arXiv:2404.10518" in hardware.figures["peak_macs_per_s.int8"].source
+    for figure in hardware.figures.values():
+        assert "arXiv:2404.10518" in figure.source or "The same fit" in figure.source
 
 
 def test_a_bundled_profile_is_called_what_its_file_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -543,14 +845,26 @@ def test_a_bundled_profile_is_called_what_its_file_is_called(monkeypatch: pytest
     )
 
 
-def test_the_example_in_the_schema_is_a_valid_profile() -> None:
-    from roofline import hwprofiles
-
+def test_the_example_in_the_schema_is_a_valid_profile_and_has_every_field() -> None:
     assert hwprofiles.__doc__ is not None
     example = hwprofiles.__doc__.partition("::\n\n")[2].rpartition("\n\n")[0]
     hardware = load(example)
     assert hardware.ridge_point("int8") == pytest.approx(4000 / 34.1)
     assert hardware.onchip_bytes == 8 * 2**20
+    fields = {field.alias or name for name, field in ProfileEntry.model_fields.items()}
+    assert set(re.findall(r"^ {4}(\w+):", example, re.MULTILINE)) == fields
+    assert not any(value == NO_TERMS[name] for name, value in hardware.terms().items())
+
+
+DOC = (Path(profiles.__file__).parents[1] / "docs" / "profiles.md").read_text(encoding="utf-8")
+
+
+def test_every_field_and_every_class_is_documented() -> None:
+    fields = {field.alias or name for name, field in ProfileEntry.model_fields.items()}
+    assert set(re.findall(r"^\| `(\w+)` \|", DOC, re.MULTILINE)) >= fields
+    classes = re.search(r"^Classes of layers: (.*)$", DOC, re.MULTILINE)
+    assert classes is not None
+    assert re.findall(r"`(\w+)`", classes[1]) == list(LAYER_CLASSES)
 
 
 def test_profiles_need_no_torch() -> None:

@@ -25,6 +25,7 @@ from roofline.errors import SavedError
 from roofline.saved import SCHEMAS, load_analysis, load_saved
 from roofline.sweep import sweep
 from roofline.units import printable
+from roofline.whatif import whatif
 
 REMOVED = object()
 Path_ = tuple[str | int, ...]
@@ -44,6 +45,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "analysis": analysed(),
     "sweep": sweep([net(), net(16)], points=3, input_size=(3, 16, 16)).to_dict(),
     "comparison": compare([analysed(), analysed(16)]).to_dict(),
+    "whatif": whatif(net(), torch.empty(1, 3, 16, 16, device="meta"), hw="pixel6_tpu", target_s=1e-9).to_dict(),
 }
 
 
@@ -120,7 +122,7 @@ def test_every_schema_that_is_written_is_read() -> None:
 def test_an_analysis_is_told_from_other_results(file: Path) -> None:
     file.write_text(json.dumps(RESULTS["analysis"]), encoding="utf-8")
     assert load_analysis(file) == RESULTS["analysis"]
-    for what in ("sweep", "comparison"):
+    for what in ("sweep", "comparison", "whatif"):
         file.write_text(json.dumps(RESULTS[what]), encoding="utf-8")
         with pytest.raises(SavedError, match=rf"result\.json holds a saved {what}, and a saved analysis is needed"):
             load_analysis(file)
@@ -354,7 +356,7 @@ def test_whatever_is_changed_is_read_and_compared_or_refused(file: Path, where: 
 
 
 def shown(data: dict[str, Any]) -> str:
-    if data["schema"] == "roofline/sweep/1":
+    if data["schema"] in ("roofline/sweep/1", "roofline/whatif/1"):
         return "drawn elsewhere"
     compared = compare([data, RESULTS["analysis"]]) if data["schema"] == "roofline/analysis/1" else from_dict(data)
     assert json.loads(compared.to_json())["schema"] == "roofline/comparison/1"

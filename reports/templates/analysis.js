@@ -1,4 +1,4 @@
-// The page of an analysis: eq. 1 again, for a peak and a bandwidth that the reader moves, and everything that follows.
+// The page of an analysis: its times again, for a peak and a bandwidth that the reader moves, and all that follows.
 'use strict';
 (() => {
   const { layers, hardware, time, strip, arc, latency_s: profileLatency, latency_kind: latencyKind } = Roofline.data;
@@ -22,7 +22,7 @@
       const macTime = layers.mac_time_s[i] * (profile.peak / peak);
       const vectorTime = layers.vector_ops[i] / vectorRate;
       const memTime = layers.mem_time_s[i] * (profile.bandwidth / bandwidth);
-      latency[i] = hardware.layer_overhead_s
+      latency[i] = (hardware.overhead_layers === 'macs' && !layers.macs[i] ? 0 : hardware.layer_overhead_s)
         + (hardware.combine === 'add' ? macTime + vectorTime + memTime : Math.max(macTime, vectorTime, memTime));
       memoryBound[i] = memTime > Math.max(macTime, vectorTime);
     }
@@ -138,7 +138,7 @@
       tree.values = [...took];
       for (let at = took.length - 1; at > 0; at -= 1) took[node.get(tree.parents[at])] += took[at]; // parents come first
       tree.hovertext = tree.customdata.map((i, at) => (i !== null ? texts[i]
-        : card(at ? tree.ids[at].replace(/^model\./, '') : 'the whole model', [`${seconds(took[at])}, ${percent(took[at] / (took[0] || 1))} of the latency`])));
+        : card(at ? tree.ids[at].replace(/^model\./, '') : 'the whole model', [`${seconds(took[at])}, ${percent(took[at] / (result.total || 1))} of the latency`])));
     }
     draw('tree');
     const kinds = groups(layers.kind, result);
@@ -224,6 +224,8 @@
 
   const verdict = by('verdict');
   const profileVerdict = verdict.textContent;
+  const otherRates = hardware.weight_bandwidth_bytes_per_s || Object.keys(hardware.bandwidth_bytes_per_s_by_class ?? {}).length;
+  const along = otherRates ? ', with all its rates of memory in proportion' : '';
   const kindName = { bound: 'bound', prediction: 'predicted' }[latencyKind] ?? latencyKind;
   const change = (total) => {
     const points = profileLatency ? 100 * (total / profileLatency - 1) : 0;
@@ -236,9 +238,9 @@
     const mark = document.createElement('strong');
     mark.className = 'moved';
     mark.textContent = 'What if';
-    return [mark, ` the peak were ${si(peak, 'MAC/s')} and the bandwidth ${si(bandwidth, 'B/s')}: `
+    return [mark, ` the peak were ${si(peak, 'MAC/s')} and the bandwidth ${si(bandwidth, 'B/s')}${along}: `
       + `${seconds(result.total)} instead of the ${kindName} ${seconds(profileLatency)} (${change(result.total)}), `
-      + `${percent(memory)} of ${hardware.inference_overhead_s ? 'what its layers take' : 'it'} in memory-bound layers, ${percent(1 - memory)} in compute-bound ones. `
+      + `${percent(memory)} of ${hardware.inference_overhead_s ? 'what the layers take' : 'it'} in memory-bound layers, ${percent(1 - memory)} in compute-bound ones. `
       + `It does ${significant(whole)} MACs/byte, ${whole < ridge ? 'below' : 'at or above'} a ridge point of ${significant(ridge)}.`];
   };
   const fillVerdict = (result) => {

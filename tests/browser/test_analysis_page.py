@@ -286,12 +286,15 @@ def test_arrow_keys_go_from_row_to_row(page: Page) -> None:
 
 
 def engine(analysis: Analysis, *, peak: float = 1.0, bandwidth: float = 1.0) -> Any:
-    """The engine's prediction with the profile's figures times these."""
+    """The engine's prediction with the profile's peak times this, and all its rates of memory times that."""
     hardware = analysis.hardware
+    of_weights, of_classes = hardware.weight_bandwidth_bytes_per_s, hardware.bandwidth_bytes_per_s_by_class
     moved = replace(
         hardware,
         peak_macs_per_s={analysis.layers.dtype: hardware.peak(analysis.layers.dtype) * peak},
         bandwidth_bytes_per_s=hardware.bandwidth_bytes_per_s * bandwidth,
+        weight_bandwidth_bytes_per_s=of_weights and of_weights * bandwidth,
+        bandwidth_bytes_per_s_by_class={name: rate * bandwidth for name, rate in of_classes.items()},
     )
     return predict(analysis.layers, moved)
 
@@ -427,6 +430,85 @@ def test_a_vector_rate_an_overhead_several_dtypes_and_plotly_in_a_file_beside(op
     page.locator("#peak").fill("-4")
     settle(page)
     assert tile(page, "latency") == pytest.approx(float(engine(analysis, peak=1 / 16).latency_s), rel=1e-12)
+
+
+class Shuffled(nn.Module):
+    """Convolutions with a channel shuffle between them, an activation, attention and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.depthwise = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 7, padding=3, groups=8)
+        self.norm, self.act, self.attend = nn.BatchNorm2d(8), nn.GELU(), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x).unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)
+        x = self.act(self.norm(self.depthwise(x))).flatten(2).transpose(1, 2)
+        logits: torch.Tensor = self.head(self.attend(x, x, x, need_weights=False)[0].mean(1))
+        return logits
+
+
+TERMS: dict[str, Any] = {
+    "combine": "add",
+    "peak_share_by_class": {"depthwise_conv_k7": 0.125, "attention": 0.5},
+    "vector_ops_per_s": 3e9,
+    "weight_bandwidth_bytes_per_s": 0.4e9,
+    "bandwidth_bytes_per_s_by_class": {"transpose": 0.5e9, "gelu": 3e9},
+    "layer_overhead_s": 1e-6,
+    "overhead_layers": "macs",
+    "inference_overhead_s": 30e-6,
+    "onchip_bytes": 4000,
+    "onchip_holds": frozenset({"weights", "activations"}),
+}
+
+
+@pytest.mark.parametrize("combine", ["add", "max"])
+def test_every_term_of_a_profile_is_in_the_page_as_in_the_engine(open_page: Opener, combine: str) -> None:
+    hardware = Hardware(
+        id="toy", name="Toy", device_class="abstract", peak_macs_per_s={"int8": 8e9}, bandwidth_bytes_per_s=1e9,
+        default_dtype="int8", default_fusion="epilogue", fused_activations=frozenset({"relu"}),
+        **TERMS | {"combine": combine},
+    )  # fmt: skip
+    analysis = roofline.analyze(Shuffled(), torch.zeros(2, 3, 8, 8), hw=hardware)
+    page = open_page(analysis.to_dict())
+    hovers = "Object.values(Roofline.specs).map(({data}) => data.map(trace => trace.hovertext ?? null))"
+    before = page.evaluate(hovers)
+    assert page.locator("#verdict").text_content() == analysis.verdict()
+    assert tile(page, "overhead") == 30e-6
+    assert "what this profile adds to them moves layers off" in page.locator("#figure-roofline").inner_text()
+    assert "first layer" in (page.locator("#plot-course .xtitle").text_content() or "")
+
+    def is_what_the_engine_gives(peak: float, bandwidth: float) -> None:
+        expected = engine(analysis, peak=peak, bandwidth=bandwidth)
+        times = [float(value) for value in column(page, "time")]
+        assert times == pytest.approx(expected.layer_latency_s.tolist(), rel=1e-12, abs=0)
+        assert column(page, "bound") == ["memory" if memory else "compute" for memory in expected.memory_bound]
+        assert tile(page, "latency") == pytest.approx(float(expected.latency_s), rel=1e-12)
+        assert tile(page, "memory") == pytest.approx(1 - float(expected.compute_bound_share), rel=1e-12)
+        assert tile(page, "mac-time") == pytest.approx(float(expected.mac_time_s.sum()), rel=1e-12)
+        assert tile(page, "mem-time") == pytest.approx(float(expected.mem_time_s.sum()), rel=1e-12)
+        shares = [float(value) for value in column(page, "share")]
+        assert sum(shares) == pytest.approx(float(expected.layers_s / expected.latency_s), rel=1e-12)
+        groups = page.evaluate(
+            "[...document.querySelectorAll('#by-kind tbody tr')].map(row => +row.cells[4].dataset.value)"
+        )
+        assert sum(groups) == pytest.approx(float(expected.layers_s), rel=1e-12)
+
+    is_what_the_engine_gives(1.0, 1.0)
+    for octaves_of_bandwidth, octaves_of_peak in ((2, -1), (-3, 4), (0.35, -0.65), (-4, -4)):
+        page.locator("#bandwidth").fill(str(octaves_of_bandwidth))
+        page.locator("#peak").fill(str(octaves_of_peak))
+        settle(page)
+        is_what_the_engine_gives(2.0**octaves_of_peak, 2.0**octaves_of_bandwidth)
+    verdict = page.locator("#verdict").inner_text()
+    assert "the bandwidth 62.5 MB/s, with all its rates of memory in proportion: " in verdict
+    assert "of what the layers take in memory-bound layers" in verdict
+
+    page.locator("#reset").click()
+    settle(page)
+    is_what_the_engine_gives(1.0, 1.0)
+    assert tile(page, "latency") == pytest.approx(analysis.totals()["latency_s"], rel=1e-14)
+    assert page.evaluate(hovers) == before, "the page and Python word a layer alike"
 
 
 # --- light and dark, narrow, hostile ----------------------------------------------------------------------------------

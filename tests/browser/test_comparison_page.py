@@ -159,7 +159,7 @@ def test_the_text_says_what_the_result_says(page: Page, two: Comparison) -> None
     for part in (
         "roofline compare a b",
         "Google Pixel 6 EdgeTPU",
-        "Caches, on-chip memory",
+        "Caches, and on-chip memory",
         "roofline 0",
         "peak_macs_per_s.int8",
     ):

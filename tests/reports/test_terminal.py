@@ -22,13 +22,11 @@ from roofline.analysis import GROUPS, SORTS, stage_of
 from roofline.crosscheck import CrossCheck, Difference
 from roofline.hardware import Figure
 from roofline.models import Entry, entries, names
-from roofline.profiles import load_all
 from roofline.reports.terminal import (
     STYLES,
     render_analysis,
     render_cross_check,
     render_explanation,
-    render_hardware,
     render_model,
     render_models,
 )
@@ -119,9 +117,8 @@ def quantity(text: str) -> float:
         (["analyze", "mobilenetv4_conv_m", "--hw", "pixel6_tpu"], "analyze_conv_m_pixel6_tpu.txt"),
         (["explain", "mobilenetv4_conv_m", "stages.1.0.expand", "--hw", "pixel6_tpu"], "explain_conv_m_expand.txt"),
         (["models"], "models.txt"),
-        (["hw"], "hw.txt"),
     ],
-    ids=["analyze", "explain", "models", "hw"],
+    ids=["analyze", "explain", "models"],
 )
 def test_the_answer_looks_as_it_was_meant_to(
     arguments: list[str], name: str, command: Command, golden: Callable[[str, str], None]
@@ -329,7 +326,7 @@ def test_in_ascii_everything_is_ascii(mobile: Analysis) -> None:
 
 
 def test_a_pipe_gets_no_escape_codes(mobile: Analysis) -> None:
-    for renderable in (render_analysis(mobile), render_models(entries()), render_hardware(load_all())):
+    for renderable in (render_analysis(mobile), render_models(entries())):
         assert "\x1b" not in drawn(renderable)
 
 
@@ -486,19 +483,8 @@ def test_a_model_is_described_in_80_columns(entry: Entry) -> None:
         assert " ".join(figures.source.split()[:2]) in " ".join(text.split())
 
 
-def test_every_device_has_a_line_for_each_dtype() -> None:
-    devices = (*load_all(), toy(id="two", peak_macs_per_s={"int8": 2e12, "fp16": 1e12}, default_dtype="fp16"))
-    lines = drawn(render_hardware(devices)).splitlines()
-    for device in devices:
-        for dtype, peak in device.peak_macs_per_s.items():
-            (line,) = [line for line in lines if re.match(rf"{device.id} +{device.device_class} +{dtype} ", line)]
-            assert re.search(rf" {re.escape(si(peak))} +{re.escape(si(device.bandwidth_bytes_per_s))} ", line)
-            assert f" {significant(device.ridge_point(dtype))} " in line
-
-
-@pytest.mark.parametrize("page", [render_models(entries()), render_hardware(load_all())], ids=["models", "hw"])
-def test_lists_fit_80_columns(page: RenderableType) -> None:
-    assert max(map(len, drawn(page).splitlines())) <= SCREEN[0]
+def test_the_zoo_fits_80_columns() -> None:
+    assert max(map(len, drawn(render_models(entries())).splitlines())) <= SCREEN[0]
 
 
 def check_of(*rows: Difference, failures: Sequence[str] = ()) -> str:

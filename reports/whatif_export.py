@@ -1,0 +1,82 @@
+"""A what-if as text for other programs: CSV and Markdown. (JSON is its own `to_json`.)"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from roofline import whatif_words as words
+from roofline.reports.export import _escape, _markdown_table
+from roofline.units import milliseconds, seconds, shape, si, significant
+from roofline.whatif import COLUMNS, Way, WhatIf
+
+
+def render_whatif_csv(whatif: WhatIf) -> str:
+    """One line an alternative; empty where it cannot be run. Shapes as 1x3x224x224."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in whatif.rows():
+        writer.writerow({**row, "input_shapes": " ".join(shape(tuple(sizes)) for sizes in row["input_shapes"])})
+    return text.getvalue()
+
+
+def render_whatif_markdown(whatif: WhatIf, *, top: int = 5) -> str:
+    """The verdict and the tables, to paste into an issue or a pull request."""
+    lines = [_escape(whatif.verdict()), ""]
+    if whatif.elasticities:
+        header = ["the latency answers to", "elasticity", "10 % better", "at best", "next knee"]
+        rows = [
+            [
+                words.FIGURES[item.quantity][0],
+                significant(item.better),
+                milliseconds(item.step_latency_s),
+                milliseconds(item.limit_latency_s),
+                "-" if item.knee_factor is None else words.times(item.knee_factor),
+            ]
+            for item in whatif.elasticities
+        ]
+        lines += [*_markdown_table(header, rows), ""]
+    if whatif.target_s is not None:
+        header = [f"to {seconds(whatif.target_s)} by", "peak", "bandwidth"]
+        lines += [*_markdown_table(header, [[words.WAYS[way.name], *_rates(way)] for way in whatif.ways]), ""]
+    header = ["run it as", "ms an image", "ratio", "for one image"]
+    alternatives = [
+        [
+            words.in_words(other.group, other.name),
+            "-" if other.image_latency_s is None else milliseconds(other.image_latency_s),
+            "-" if other.ratio is None else words.times(other.ratio),
+            words.what_changes(whatif, other),
+        ]
+        for other in whatif.alternatives
+    ]
+    lines += [*_markdown_table(header, alternatives), ""]
+    layers = whatif.best_layers(top)
+    if layers:
+        header = ["layer", "kind", "ms", "ms saved by half its bytes", "by half its MACs"]
+        savings = [
+            [
+                layer.name, layer.kind, milliseconds(layer.latency_s), milliseconds(layer.half_bytes_s),
+                milliseconds(layer.half_macs_s),
+            ]
+            for layer in layers
+        ]  # fmt: skip
+        lines += [*_markdown_table(header, savings), ""]
+    return "\n".join([*lines, *(f"{_escape(note)}  " for note in words.notes(whatif)), ""])
+
+
+def _rates(way: Way) -> list[str]:
+    """The two figures with their factors; rounded up, so that they are enough."""
+    if way.peak_factor is None or way.bandwidth_factor is None:
+        return ["-", "-"]
+    return [
+        "any"
+        if not factor
+        else si(value, unit)
+        if factor == 1
+        else f"{si(words.at_least(value), unit)} ({words.times(words.at_least(factor))})"
+        for factor, value, unit in (
+            (way.peak_factor, way.peak_macs_per_s or 0.0, "MAC/s"),
+            (way.bandwidth_factor, way.bandwidth_bytes_per_s or 0.0, "B/s"),
+        )
+    ]

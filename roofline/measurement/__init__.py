@@ -1,0 +1,1 @@
+"""Real models timed on real devices, with what the machine did meanwhile."""

@@ -1,0 +1,205 @@
+"""What a check says of a profile: all that is wrong with a bad one, and of a good one what is seldom meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from roofline.errors import ProfileError
+from roofline.profile_check import Checked, check_profile
+from roofline.profiles import bundled, load_profile
+
+PROFILES = Path(__file__).parents[1] / "hwprofiles"
+GOOD = """\
+schema: roofline/hardware/1
+id: my_device
+name: My Device
+class: npu
+peak_gmacs_per_s:
+  fp16: {value: 2000, kind: derived, source: "half of int8, manual, p. 7"}
+  int8: {value: 4000, kind: datasheet, source: "8 TOPS, brief, p. 3"}
+bandwidth_gb_per_s: {value: 40, kind: datasheet, source: "brief, p. 4"}
+default_dtype: int8
+default_fusion: epilogue
+fused_activations: [relu, relu6]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def checked(*changes: tuple[str, str], file: str = "my_device.yaml") -> Checked:
+    text = GOOD
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    Path(file).write_text(text, encoding="utf-8")
+    return check_profile(file)
+
+
+def warnings(*changes: tuple[str, str], file: str = "my_device.yaml") -> list[str]:
+    one = checked(*changes, file=file)
+    assert one.hardware is not None
+    assert one.problems == ()
+    return [warning.removeprefix(f"{file}:") for warning in one.warnings]
+
+
+def problems(*changes: tuple[str, str]) -> list[str]:
+    one = checked(*changes)
+    assert one.hardware is None
+    assert one.warnings == ()
+    assert one.lines() == list(one.problems)
+    return [problem.removeprefix("my_device.yaml:") for problem in one.problems]
+
+
+def test_a_good_profile_is_told_in_one_line_with_its_ridge_points() -> None:
+    """4000 GMAC/s over 40 GB/s are 100 MACs/byte."""
+    assert checked().lines() == [
+        "my_device.yaml: ok: my_device, npu, ridge point in MACs/byte: 50 at fp16, 100 at int8"
+    ]
+    assert checked().hardware == load_profile("my_device.yaml")
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_profiles_are_good_and_warn_of_nothing_but_estimates(name: str) -> None:
+    one = check_profile(PROFILES / f"{name}.yaml")
+    assert one.hardware == load_profile(name)
+    assert [warning for warning in one.warnings if not re.search(r": estimates?, and a result", warning)] == []
+
+
+def test_of_a_bad_profile_all_problems_are_told_each_with_its_line() -> None:
+    found = problems(
+        ("class: npu", "class: tpu"),
+        ("value: 2000", "value: 0"),
+        ('"brief, p. 4"', "''"),
+        ("fused_activations: [relu, relu6]\n", "fused_activation: [relu, relu6]\n"),
+    )
+    assert found == [
+        "4: class: must be 'cpu', 'gpu', 'dsp', 'npu', 'edgetpu' or 'abstract' (got 'tpu')",
+        "6: peak_gmacs_per_s.fp16.value: must be greater than 0 (got 0)",
+        "8: bandwidth_gb_per_s.source: must not be empty",
+        "11: fused_activation: unknown field. Did you mean 'fused_activations'?",
+        "1: fused_activations: required, but missing",
+    ]
+
+
+def test_the_first_problem_is_the_one_that_loading_tells_and_the_rest_are_those_it_counts() -> None:
+    one = checked(("class: npu", "class: tpu"), ("value: 40,", "value: -40,"))
+    with pytest.raises(ProfileError) as told:
+        load_profile("my_device.yaml")
+    assert str(told.value) == f"{one.problems[0]} (+{len(one.problems) - 1} more)"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "1: a profile is a mapping that begins with 'schema: roofline/hardware/1' (got nothing)"),
+        ("[1, 2]", "1: a profile is a mapping that begins with"),
+        ("a: [1\n", "2: not YAML: "),
+        ("a: !!int 3\n", "1: tags (!), anchors (&) and aliases (*) have no place in a profile"),
+        ("a: 1\na: 2\n", "2: a: given twice, first on line 1"),
+        ("a: \x07\n", "1: not YAML: holds the control character '\\x07'"),
+    ],
+)
+def test_what_is_no_profile_at_all_is_one_problem(text: str, problem: str) -> None:
+    Path("my_device.yaml").write_text(text)
+    one = check_profile("my_device.yaml")
+    assert len(one.problems) == 1
+    assert one.problems[0].startswith(f"my_device.yaml:{problem}")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none.yaml", "none.yaml: no such file"),
+        ("pixel6_tpu", "pixel6_tpu: no such file"),  # bundled ones are ours to check
+        ("folder", "folder: is a directory; a profile is a YAML file"),
+        ("a\0b", "a\0b: no such file"),
+        ("my_device.yaml/x", "my_device.yaml/x: cannot be read: Not a directory"),
+        ("x" * 5000, f"{'x' * 5000}: cannot be read: File name too long"),
+    ],
+    ids=["missing", "bundled", "folder", "null", "below a file", "long"],
+)
+def test_a_file_that_cannot_be_read_is_a_problem_too(name: str, problem: str) -> None:
+    Path("folder").mkdir()
+    Path("my_device.yaml").touch()
+    assert check_profile(name).problems == (problem,)
+
+
+# What is implausible
+
+
+def test_an_id_that_is_not_the_file_s_name() -> None:
+    assert warnings(file="chip.yaml") == ["2: warning: id: is my_device, and the file is named chip"]
+
+
+@pytest.mark.parametrize(
+    ("peak", "bandwidth", "warned"),
+    [(40, 800, []), (1, 20, []), (0.9, 20, ["int8"]), (100_000, 20, []), (100_001, 20, ["int8"]), (8, 30e6, ["int8"])],
+)
+def test_a_ridge_point_that_no_device_has(peak: float, bandwidth: float, warned: list[str]) -> None:
+    """From 0.05 to 5000 MACs/byte, as `tests/test_profiles.py` asks of the bundled ones."""
+    found = warnings(
+        ('  fp16: {value: 2000, kind: derived, source: "half of int8, manual, p. 7"}\n', ""),
+        ("value: 4000", f"value: {peak:.1f}"), ("value: 40,", f"value: {bandwidth:.1f},"),
+    )  # fmt: skip
+    assert [re.search(r"peak_gmacs_per_s\.(\w+): .*ridge point is ", line)[1] for line in found] == warned  # type: ignore[index]
+
+
+def test_bytes_in_the_place_of_gigabytes_are_seen() -> None:
+    """34.1e6 for 34.1: MB/s, written where GB/s belong."""
+    (line, _) = warnings(("value: 40,", "value: 34100000,"))
+    assert line == (
+        "6: warning: peak_gmacs_per_s.fp16: with this bandwidth the ridge point is 0.0000587 MACs/byte; devices have "
+        "0.05 to 5000: is each figure in units of 1e9?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "warned"), [("fp32", "fp16", True), ("fp16", "int8", True), ("bf16", "fp16", False)]
+)
+def test_a_narrower_dtype_that_is_slower_wants_a_note(wide: str, narrow: str, warned: bool) -> None:
+    swapped = [
+        ("  fp16: {value: 2000", f"  {narrow}: {{value: 2000"),
+        ("  int8: {value: 4000", f"  {wide}: {{value: 4000"),
+        ("default_dtype: int8", f"default_dtype: {narrow}"),
+    ]
+    told = [f"6: warning: peak_gmacs_per_s.{narrow}: is below that of {wide}, and no notes say why"]
+    assert warnings(*swapped) == (told if warned else [])
+    assert warnings(*swapped, ("name: My Device\n", "name: My Device\nnotes: It has no units for it.\n")) == []
+
+
+def test_equal_peaks_are_common() -> None:
+    assert warnings(("value: 2000", "value: 4000")) == []
+
+
+def test_estimates_are_listed_in_one_line() -> None:
+    found = warnings(("kind: derived", "kind: estimate"), ("value: 40, kind: datasheet", "value: 40, kind: estimate"))
+    assert found == [
+        "6: warning: peak_gmacs_per_s.fp16, bandwidth_gb_per_s: estimates, and a result is no better than its figures"
+    ]
+
+
+@pytest.mark.parametrize(
+    "source", ["TODO", "todo: look it up", "tbd", "?", "...", "n/a", "unknown", "FIXME page 3", "-"]
+)
+def test_a_source_that_is_none(source: str) -> None:
+    found = warnings(('"8 TOPS, brief, p. 3"', f'"{source}"'), ('"brief, p. 4"', f'"{source}"'))
+    assert found == [
+        f"7: warning: peak_gmacs_per_s.int8, bandwidth_gb_per_s: the source is {source!r}, which nobody can look up"
+    ]
+
+
+def test_one_document_may_be_the_source_of_all_figures() -> None:
+    assert warnings(('"8 TOPS, brief, p. 3"', '"brief, p. 4"')) == []
+
+
+def test_a_share_of_the_peak_beyond_all_of_it() -> None:
+    line = 'peak_share_by_class: {linear: {value: 12.5, kind: derived, source: "per cent, p. 9"}}\n'
+    assert warnings(("name: My Device\n", f"name: My Device\n{line}")) == [
+        "4: warning: peak_share_by_class.linear: is 12.5, more than the whole peak"
+    ]
