@@ -11,44 +11,63 @@ from roofline.fit_profile import ridge_text
 from roofline.fit_terms import TERMS
 from roofline.units import milliseconds, printable
 
+ROOM_FOR_MEANINGS = 110  # columns
+
 
 def render_fit(fit: Fit, *, width: int = 80) -> RenderableType:
     """The fit in `width` columns."""
-    form = "peak and bandwidth" + "".join(f", {term}" for term in fit.terms)
-    how = "chosen by leave-one-out error" if fit.chosen else "as given"
+    source = f" of {printable(fit.source)}" if fit.source else ""
     lines = [
-        Text(f"{printable(fit.device)}: fitted to {len(fit.rows)} latencies of {printable(fit.source)}", style="bold"),
-        Text(f"Terms: {form} ({how})."),
-        Text(_quality(fit)),
+        Text(f"{printable(fit.device)}: fitted to {len(fit.rows)} latencies{source}", style="bold"),
+        *map(Text, [terms_text(fit), *quality_texts(fit)]),
     ]
-    return Group(*lines, Text(), _parameters(fit), Text(), *_remarks(fit), Text(), _rows(fit, width))
+    return Group(*lines, Text(), _parameters(fit, width), Text(), *map(Text, _remarks(fit)), Text(), _rows(fit, width))
 
 
-def _quality(fit: Fit) -> str:
+def terms_text(fit: Fit) -> str:
+    """What was fitted, and who chose it, in a sentence."""
+    form = "peak and bandwidth" + "".join(f", {term}" for term in fit.terms)
+    text = f"Terms: {form} ({'chosen by leave-one-out error' if fit.chosen else 'as given'})."
+    return text if fit.ops == "all" else f"{text} Convolutions and linear layers alone count (--ops conv_only)."
+
+
+def quality_texts(fit: Fit) -> list[str]:
+    """How well rows are predicted, in sentences."""
     anew = ", terms chosen anew in each fold" if fit.chosen else ""
     ranks = f", rank correlation {fit.loo_spearman:.3f}" if fit.loo_spearman is not None else ""
-    text = f"Rows it has not seen (leave-one-out{anew}): mean error {100 * fit.loo_mape:.1f} %, median "
-    text += f"{100 * fit.loo_median:.1f} %{ranks}."
+    said = [
+        f"Rows it has not seen (leave-one-out{anew}): mean error {100 * fit.loo_mape:.1f} %, median "
+        f"{100 * fit.loo_median:.1f} %{ranks}."
+    ]
     if fit.spearman_roofline is not None and fit.spearman_macs is not None:
-        text += f" Rank correlation in sample {fit.spearman_roofline:.3f}; of the MACs alone {fit.spearman_macs:.3f}."
-    return text
+        said.append(
+            f"Rank correlation in sample {fit.spearman_roofline:.3f}; of the MACs alone {fit.spearman_macs:.3f}."
+        )
+    return said
 
 
-def _parameters(fit: Fit) -> Table:
-    table = Table("Parameter", "Value (95 % interval)", "", box=None, pad_edge=False, header_style="bold")
+def signed_percent(share: float) -> str:
+    """An error; none is +0.0.
+
+    >>> signed_percent(-0.00001), signed_percent(0.1234)
+    ('+0.0 %', '+12.3 %')
+    """
+    return f"{round(100 * share, 1) + 0.0:+.1f} %"
+
+
+def _parameters(fit: Fit, width: int) -> Table:
+    meanings = ["meaning"] if width >= ROOM_FOR_MEANINGS else []
+    table = Table("Parameter", "Value (95 % interval)", *meanings, box=None, pad_edge=False, header_style="bold")
     for parameter in fit.parameters:
         what = TERMS[parameter.name].meaning if parameter.name in TERMS else ""
-        table.add_row(parameter.name, parameter_text(parameter), what)
+        table.add_row(parameter.name, parameter_text(parameter), *([what] if meanings else []))
     return table
 
 
-def _remarks(fit: Fit) -> list[Text]:
-    ridge = [
-        ridge_text(point) + (f" ({point.dtype})" if len(fit.ridge_points) > 1 else "") for point in fit.ridge_points
-    ]
-    said = [remark for remark in fit.remarks if not remark.startswith("Ridge point")]
+def _remarks(fit: Fit) -> list[str]:
+    ridges = [ridge_text(ridge, named=len(fit.ridge_points) > 1) for ridge in fit.ridge_points]
     rates = "These are effective rates of the device with its runtime, not the peak and the bandwidth of the chip."
-    return [Text(line) for line in (*ridge, *said, rates)]
+    return [*ridges, *map(printable, fit.remarks), rates]
 
 
 def _rows(fit: Fit, width: int) -> Table:
@@ -58,10 +77,10 @@ def _rows(fit: Fit, width: int) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for row in sorted(fit.rows, key=lambda row: -abs(row.loo_error)):
         table.add_row(
-            printable(row.name),
+            Text(printable(row.name)),
             milliseconds(row.latency_s),
             milliseconds(row.predicted_s),
-            f"{100 * row.error:+.1f} %",
-            f"{100 * row.loo_error:+.1f} %",
+            signed_percent(row.error),
+            signed_percent(row.loo_error),
         )
     return table

@@ -72,6 +72,7 @@ def page(data: Mapping[str, Any]) -> Page:
             "classes": [{"name": name, "color": _class_color(name)} for name in _classes(listed)],
             "profile_table": _profile_table(dots),
             "figure_table": _figure_table(listed),
+            "formulas": [(device.id, f"{words.formula(device)} {words.defaults(device)}") for device in listed.devices],
             "notes": [(device.id, device.notes) for device in listed.devices if device.notes],
         },
         figures={"map": _map(choices[first], limits)},
@@ -85,9 +86,10 @@ def page(data: Mapping[str, Any]) -> Page:
             "Peaks are dense multiply-accumulates; 1 MAC = 2 FLOPs. SI prefixes are decimal: 1 GB/s is 1e9 bytes/s.",
             "Ridge point: peak / memory bandwidth, in MACs/byte. A layer that does fewer MACs for each byte that it "
             "moves is memory-bound on that device.",
-            "Figures are datasheet (printed by the vendor), derived (arithmetic on such), fitted (so that predictions "
-            "meet latencies), measured (on the device) or estimate (none of these). A row names the kind that decides "
-            "what a time is: from fitted or measured figures a prediction, from all others a bound.",
+            "Figures are datasheet (printed by the vendor; second-hand where a third party is quoted), derived "
+            "(arithmetic on such), fitted (so that predictions meet latencies), measured (on the device) or estimate "
+            "(none of these). A row names the kind that decides what a time is: from fitted or measured figures a "
+            "prediction, from all others a bound.",
         ),
         versions=data["versions"],
     )
@@ -183,8 +185,7 @@ def _figure_table(listed: HardwareList) -> Table:
 
 
 def _kind(device: Hardware, path: str) -> str:
-    figure = device.figures.get(path)
-    return figure.kind if figure else NONE
+    return words.kind(device.figures.get(path), NONE)
 
 
 def _source(device: Hardware, path: str) -> str:

@@ -70,13 +70,13 @@ def render_profile(device: Hardware, *, width: int = 80) -> RenderableType:
     default = device.default_dtype
     peaks = [
         (
-            dtype, si(peak), significant(device.ridge_point(dtype)), _kind(device, f"peak_macs_per_s.{dtype}"),
-            device.latency_kind(dtype),
+            dtype, si(peak), significant(device.ridge_point(dtype)),
+            words.kind(device.figures.get(f"peak_macs_per_s.{dtype}"), NONE), device.latency_kind(dtype),
         )
         for dtype, peak in device.peak_macs_per_s.items()
     ]  # fmt: skip
     others = [
-        (words.name(path), words.value(path, number), figure.kind if figure else NONE)
+        (words.name(path), words.value(path, number), words.kind(figure, NONE))
         for path, number, figure in words.figures(device)
         if not path.startswith("peak_macs_per_s.")
     ]
@@ -98,11 +98,6 @@ def render_profile(device: Hardware, *, width: int = 80) -> RenderableType:
     if device.notes:
         parts += [Text(), Text("Notes", style="bold"), _entry(printable(device.notes))]
     return Group(*parts)
-
-
-def _kind(device: Hardware, path: str) -> str:
-    figure = device.figures.get(path)
-    return figure.kind if figure else NONE
 
 
 def _sources(device: Hardware) -> list[str]:

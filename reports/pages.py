@@ -35,6 +35,10 @@ PAGES: Mapping[str, str] = {  # schema without its version -> the module that dr
     "roofline/comparison": "comparison_page",
     "roofline/hardware-list": "hardware_page",
     "roofline/whatif": "whatif_page",
+    "roofline/activations": "activations_page",
+    "roofline/elementwise": "elementwise_page",
+    "roofline/measurement": "measure_page",
+    "roofline/fit": "fit_page",
 }
 VERSION = "1"
 PLOTLYJS = ("inline", "cdn", "directory")

@@ -25,7 +25,7 @@ def render_whatif_markdown(whatif: WhatIf, *, top: int = 5) -> str:
     """The verdict and the tables, to paste into an issue or a pull request."""
     lines = [_escape(whatif.verdict()), ""]
     if whatif.elasticities:
-        header = ["the latency answers to", "elasticity", "10 % better", "at best", "next knee"]
+        header = ["the latency answers to", "elasticity", "10 % better, ms", "at best, ms", "next knee"]
         rows = [
             [
                 words.FIGURES[item.quantity][0],
@@ -40,20 +40,10 @@ def render_whatif_markdown(whatif: WhatIf, *, top: int = 5) -> str:
     if whatif.target_s is not None:
         header = [f"to {seconds(whatif.target_s)} by", "peak", "bandwidth"]
         lines += [*_markdown_table(header, [[words.WAYS[way.name], *_rates(way)] for way in whatif.ways]), ""]
-    header = ["run it as", "ms an image", "ratio", "for one image"]
-    alternatives = [
-        [
-            words.in_words(other.group, other.name),
-            "-" if other.image_latency_s is None else milliseconds(other.image_latency_s),
-            "-" if other.ratio is None else words.times(other.ratio),
-            words.what_changes(whatif, other),
-        ]
-        for other in whatif.alternatives
-    ]
-    lines += [*_markdown_table(header, alternatives), ""]
+    lines += [*_alternatives(whatif), ""]
     layers = whatif.best_layers(top)
     if layers:
-        header = ["layer", "kind", "ms", "ms saved by half its bytes", "by half its MACs"]
+        header = ["layer", "kind", "ms", "ms saved by half its bytes", "ms saved by half its MACs"]
         savings = [
             [
                 layer.name, layer.kind, milliseconds(layer.latency_s), milliseconds(layer.half_bytes_s),
@@ -63,6 +53,27 @@ def render_whatif_markdown(whatif: WhatIf, *, top: int = 5) -> str:
         ]  # fmt: skip
         lines += [*_markdown_table(header, savings), ""]
     return "\n".join([*lines, *(f"{_escape(note)}  " for note in words.notes(whatif)), ""])
+
+
+def _alternatives(whatif: WhatIf) -> list[str]:
+    """The alternatives; a column is there where it has something to say."""
+    target_s = whatif.target_s
+    top1 = any(other.top1 is not None for other in whatif.alternatives)
+    within = "" if target_s is None else f"within {seconds(target_s)}"
+    header = ["run it as", "ms an image", "ratio", within, "top-1, %" if top1 else "", "for one image"]
+    rows = [
+        [
+            name,
+            "-" if other.image_latency_s is None else milliseconds(other.image_latency_s),
+            "-" if other.ratio is None else words.times(other.ratio),
+            words.within(other.latency_s, other.latency_kind, target_s or 0.0) or "-",
+            "-" if other.top1 is None else f"{other.top1:.1f}",
+            words.what_changes(whatif, other),
+        ]
+        for name, other in words.rows(whatif)
+    ]
+    shown = [i for i, title in enumerate(header) if title]
+    return _markdown_table([header[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
 
 def _rates(way: Way) -> list[str]:

@@ -28,7 +28,8 @@ RAYS, END_DECADES = 160, 3  # points of a curve beside its knees, and how far be
 FACTORS = (1 / 8, 64)  # of the figure that lets a rate grow
 FACTOR_STEPS = 90
 SHOWN_LAYERS = 12
-WAY_SYMBOLS = {"peak": "triangle-right", "bandwidth": "triangle-up", "both": "square", "cheapest": "star-diamond"}
+WITHIN_COLORS = {"yes": "better", "possible": "bound", "no": "worse"}
+WAY_SYMBOLS = {"peak": "triangle-up", "bandwidth": "triangle-right", "both": "square", "cheapest": "star-diamond"}
 GROUPS = {"dtype": "Dtype", "batch": "Batch", "input": "Input size", "fusion": "Fusion"}
 QUANTITY_COLORS = {
     "peak": "compute",
@@ -95,6 +96,7 @@ def page(data: Plain) -> Page:
             "ways": words.WAYS,
             "curve": {"rays": RAYS, "end_decades": END_DECADES},
             "symbols": WAY_SYMBOLS,
+            "colors": WITHIN_COLORS,
             "profiles": [
                 {key: profile[key] for key in ("id", "name", "latency_s", "latency_kind")}
                 for profile in data["profiles"]
@@ -103,6 +105,7 @@ def page(data: Plain) -> Page:
                 {
                     "name": words.in_words(other["group"], other["name"]),
                     "latency_s": other["latency_s"],
+                    "latency_kind": other["latency_kind"],
                     "is_present": other["is_present"],
                 }
                 for other in data["alternatives"]
@@ -236,10 +239,6 @@ def _way_cells(way: Plain) -> Iterator[Cell]:
             yield Cell(f"{significant(words.at_least(way[factor]))}{TIMES}", way[factor])
 
 
-def _within(latency_s: float | None, goal_s: float) -> str:
-    return "" if latency_s is None else "yes" if latency_s <= goal_s else "no"
-
-
 def _profile_table(data: Plain) -> Table:
     goal_s = _goal(data)
     columns = (
@@ -256,7 +255,7 @@ def _profile_table(data: Plain) -> Table:
             Cell(profile["id"]),
             Cell(seconds(profile["latency_s"]), profile["latency_s"]),
             Cell(profile["latency_kind"]),
-            Cell(_within(profile["latency_s"], goal_s)),
+            Cell(_within(profile, goal_s)),
             Cell(si(profile["peak_macs_per_s"]), profile["peak_macs_per_s"]),
             Cell(si(profile["bandwidth_bytes_per_s"]), profile["bandwidth_bytes_per_s"]),
             Cell(profile["name"]),
@@ -333,7 +332,7 @@ def _alternative_table(data: Plain) -> Table:
                 Cell(_factor(ratio), "" if ratio is None else ratio),
                 Cell(NONE if image_s is None else seconds(other["latency_s"]),
                      "" if image_s is None else other["latency_s"]),
-                Cell(_within(other["latency_s"], goal_s)),
+                Cell(_within(other, goal_s)),
                 Cell(NONE if top1 is None else f"{top1:.1f}", "" if top1 is None else top1),
                 Cell(GROUPS.get(other["group"], other["group"])),
                 Cell(other["what_changes"]),
@@ -417,14 +416,14 @@ def _iso(data: Plain) -> go.Figure:
                 for name, target_s in curves
             ),
             go.Scatter(
-                x=[point["peak_macs_per_s"] for point in knees], y=[point["bandwidth_bytes_per_s"] for point in knees],
+                x=[point["bandwidth_bytes_per_s"] for point in knees], y=[point["peak_macs_per_s"] for point in knees],
                 mode="markers", marker={"color": color("accent"), "size": 5, "symbol": "line-ns-open"},
                 hovertext=[_knee_card(point["layers"]) for point in knees], hoverinfo="text",
                 meta={"role": "knees"}, showlegend=False,
             ),
             _profile_dots(data, goal_s),
             go.Scatter(
-                x=[way["peak_macs_per_s"] for way in ways], y=[way["bandwidth_bytes_per_s"] for way in ways],
+                x=[way["bandwidth_bytes_per_s"] for way in ways], y=[way["peak_macs_per_s"] for way in ways],
                 mode="markers", hoverinfo="text",
                 hovertext=[card(words.WAYS.get(way["name"], way["name"]), [way["meaning"]]) for way in ways],
                 marker={"size": 11, "color": color("page"), "line": {"width": 2, "color": color("accent")},
@@ -432,7 +431,7 @@ def _iso(data: Plain) -> go.Figure:
                 meta={"role": "ways"}, showlegend=False,
             ),
             go.Scatter(
-                x=[peak], y=[bandwidth], mode="markers+text", text=[escape(hardware["id"])],
+                x=[bandwidth], y=[peak], mode="markers+text", text=[escape(hardware["id"])],
                 textposition="bottom right", hoverinfo="text", cliponaxis=False,
                 hovertext=[card(hardware["name"], [f"{si(peak, 'MAC/s')}, {si(bandwidth, 'B/s')}",
                                                    f"{seconds(latency_s)} ({analysis['latency_kind']})"])],
@@ -442,8 +441,8 @@ def _iso(data: Plain) -> go.Figure:
         ],
         layout=layout(
             showlegend=True, margin={"l": 8, "r": 12, "t": 30, "b": 8},
-            xaxis=log_axis(f"peak at {hardware['dtype']}, MACs/s", range=x_range),
-            yaxis=log_axis("bandwidth, bytes/s", range=y_range),
+            xaxis=log_axis("memory bandwidth, bytes/s", range=x_range),
+            yaxis=log_axis(f"peak at {hardware['dtype']}, MACs/s", range=y_range),
         ),
     )  # fmt: skip
 
@@ -452,7 +451,7 @@ def _line(name: str, points: Sequence[Point], peak: float, bandwidth: float, tar
     style = {"color": color("accent"), "width": 2.5} if name == "target" else {
         "color": color("muted"), "width": 1.5, "dash": "dash"}  # fmt: skip
     return go.Scatter(
-        x=[peak * p for p, _ in points], y=[bandwidth * b for _, b in points], mode="lines", line=style,
+        x=[bandwidth * b for _, b in points], y=[peak * p for p, _ in points], mode="lines", line=style,
         name=f"{seconds(target_s)}, {'the target' if name == 'target' else 'as it is'}", hoverinfo="skip",
         meta={"role": f"{name} curve"},
     )  # fmt: skip
@@ -463,8 +462,8 @@ def _iso_ranges(data: Plain, ways: Sequence[Plain]) -> tuple[list[float], list[f
     hardware = data["analysis"]["hardware"]
     ranges = []
     for key, present in (
-        ("peak_macs_per_s", hardware["peak_macs_per_s"]),
         ("bandwidth_bytes_per_s", hardware["bandwidth_bytes_per_s"]),
+        ("peak_macs_per_s", hardware["peak_macs_per_s"]),
     ):
         shown = [present, *(way[key] for way in ways)]
         ranges.append([math.log10(min(shown)) - 0.8, math.log10(max(shown)) + 1.3])
@@ -481,8 +480,8 @@ def _profile_dots(data: Plain, goal_s: float) -> go.Scatter:
     """One dot a bundled profile; its colour says whether the model on it is within the target."""
     profiles = data["profiles"]
     return go.Scatter(
-        x=[profile["peak_macs_per_s"] for profile in profiles],
-        y=[profile["bandwidth_bytes_per_s"] for profile in profiles],
+        x=[profile["bandwidth_bytes_per_s"] for profile in profiles],
+        y=[profile["peak_macs_per_s"] for profile in profiles],
         mode="markers", customdata=list(range(len(profiles))), hoverinfo="text",
         hovertext=[
             card(profile["name"], [
@@ -494,11 +493,15 @@ def _profile_dots(data: Plain, goal_s: float) -> go.Scatter:
         ],
         marker={
             "size": 8, "opacity": 0.85, "symbol": [bound_symbol(_round(profile)) for profile in profiles],
-            "color": [color("better" if profile["latency_s"] <= goal_s else "worse") for profile in profiles],
+            "color": [color(WITHIN_COLORS[_within(profile, goal_s)]) for profile in profiles],
             "line": {"width": 1, "color": color("page")},
         },
         meta={"role": "profiles"}, showlegend=False,
     )  # fmt: skip
+
+
+def _within(item: Plain, goal_s: float) -> str:
+    return words.within(item["latency_s"], item["latency_kind"], goal_s)
 
 
 def _round(profile: Plain) -> str:
@@ -607,7 +610,8 @@ def _alternatives(data: Plain) -> go.Figure:
 def _alternative_color(other: Plain, goal_s: float) -> str:
     if other["is_present"]:
         return color("accent")
-    return color("better" if other["latency_s"] <= goal_s else "muted")
+    within = _within(other, goal_s)
+    return color("muted" if within == "no" else WITHIN_COLORS[within])
 
 
 def _best(data: Plain) -> list[Plain]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,9 +13,10 @@ from roofline import whatif_words as words
 from roofline import words as shared
 from roofline.reports.terminal import _table, _time
 from roofline.units import printable, seconds, shape, si, time_unit
-from roofline.whatif import GROUPS, Alternative, Elasticity, Way, WhatIf
+from roofline.whatif import Alternative, Elasticity, Way, WhatIf
 
-WITHIN, BEYOND = "green", "red"
+STYLES = {"yes": "green", "possible": "cyan"}
+MARKS = {"yes": "*", "possible": "?"}
 NEXT = "Next: --html FILE draws the iso-latency curve, with the bundled profiles, for any target."
 NEXT_TARGET = "Next: --target 5ms says which peak and bandwidth reach it; --html FILE draws all of it."
 
@@ -41,7 +43,7 @@ def render_whatif(whatif: WhatIf, *, top: int = 5, width: int = 80) -> Renderabl
         if any(way.peak_factor is not None for way in whatif.ways):
             parts += [_ways(whatif, width)]
         parts += [*_profiles(whatif), Text()]
-    parts += [_alternatives(whatif), Text()]
+    parts += [*_alternatives(whatif), Text()]
     if top and whatif.best_layers(1):
         parts += [_layers(whatif, top, width), Text()]
     notes = [*words.notes(whatif), NEXT if whatif.target_s is not None else NEXT_TARGET]
@@ -66,7 +68,7 @@ def _elasticities(whatif: WhatIf, width: int) -> Table:
         )
         for item in whatif.elasticities
     ]
-    return _fitted(header, rows, width)
+    return _fitted(header, rows, width, spare=("next knee", "at best", "now"))
 
 
 def _value(item: Elasticity) -> str:
@@ -116,55 +118,53 @@ def _profiles(whatif: WhatIf) -> Iterator[Text]:
     if not whatif.profiles:
         return
     target_s = whatif.target_s or 0.0
-    within = [profile for profile in whatif.profiles if profile.latency_s <= target_s]
-    dtype, count = whatif.analysis.layers.dtype, len(whatif.profiles)
-    which = "All" if len(within) == count else f"{len(within)} of the" if within else "None of the"
-    line = (
-        f"{which} {count} other bundled profiles with a peak at {dtype} have a bound or a prediction within "
-        f"{seconds(target_s)}"
+    dtype, target = whatif.analysis.layers.dtype, seconds(target_s)
+    found = [words.within(profile.latency_s, profile.latency_kind, target_s) for profile in whatif.profiles]
+    yield Text(
+        f"Of the {len(found)} other bundled profiles with a peak at {dtype}, {found.count('yes')} are predicted to be "
+        f"within {target}, and the bounds of {found.count('possible')} leave it possible."
     )
-    if within:
-        slowest = max(within, key=lambda profile: profile.latency_s)
-        line += f"; the slowest of them is {slowest.id}, {seconds(slowest.latency_s)} ({slowest.latency_kind})"
-    yield Text(printable(f"{line}."))
 
 
-TITLES = {"dtype": "Dtype", "batch": "Batch", "input": "Input", "fusion": "Fusion"}
-
-
-def _alternatives(whatif: WhatIf) -> Table:
-    """Latencies an image, group by group; the present way is bold, what is within the target green."""
-    shown = [other for other in whatif.alternatives if not other.skipped]
-    unit = time_unit(max((other.image_latency_s or 0.0 for other in shown), default=0.0))
-    header = ("Run it as", f"{unit[1]}/image", "ratio", "top-1", "for one image")
-    with_top1 = any(other.top1 is not None for other in shown)
+def _alternatives(whatif: WhatIf) -> Iterator[RenderableType]:
+    """Latencies an image, group by group; the present way is bold, what is within the target marked."""
+    shown = words.rows(whatif)
+    unit = time_unit(max((other.image_latency_s or 0.0 for _, other in shown), default=0.0))
+    target_s = whatif.target_s or 0.0
+    within = [words.within(other.latency_s, other.latency_kind, target_s) for _, other in shown]
+    marks = {answer: mark for answer, mark in MARKS.items() if target_s and answer in within}
+    with_top1 = any(other.top1 is not None for _, other in shown)
+    header = ("Run it as", f"{unit[1]}/image{'  ' if marks else ''}", "ratio", "top-1", "for one image")
+    columns = [i for i, title in enumerate(header) if with_top1 or title != "top-1"]
     rows = []
-    for group in GROUPS:
-        for other in (other for other in whatif.alternatives if other.group == group):
-            rows.append(_alternative(whatif, other, unit, with_top1))
-    columns = [i for i in range(len(header)) if with_top1 or header[i] != "top-1"]
-    table = _table([header[i] for i in columns], [[row[i] for i in columns] for row in rows])
+    for (name, other), answer in zip(shown, within, strict=True):
+        mark = f" {marks.get(answer, ' ')}" if marks else ""
+        row = (name, *_alternative(whatif, other, unit, mark, STYLES.get(answer, "") if marks else ""))
+        rows.append([row[i] for i in columns])
+    table = _table([header[i] for i in columns], rows)
     what = table.columns[-1]  # takes what the numbers leave, and more lines where that is too little
     what.justify, what.no_wrap, what.min_width = "left", False, None
-    groups = [other.group for group in GROUPS for other in whatif.alternatives if other.group == group]
-    for i, row in enumerate(table.rows[:-1]):
-        row.end_section = groups[i] != groups[i + 1]
-    return table
+    for i, ((_, other), (_, following)) in enumerate(pairwise(shown)):
+        table.rows[i].end_section = other.group != following.group
+    yield table
+    target = seconds(target_s)
+    legend = {"yes": f"* a pass is within {target}", "possible": f"? a bound within {target}: possible"}
+    if marks:
+        yield Text("; ".join(legend[answer] for answer in marks), style="dim")
 
 
-def _alternative(whatif: WhatIf, other: Alternative, unit: tuple[float, str], with_top1: bool) -> list[str | Text]:
+def _alternative(
+    whatif: WhatIf, other: Alternative, unit: tuple[float, str], mark: str, style: str
+) -> tuple[str | Text, ...]:
     what = words.what_changes(whatif, other)
     if other.image_latency_s is None:
-        return [words.in_words(other.group, other.name), "-", "-", "", what]
-    within = whatif.target_s is not None and (other.latency_s or 0.0) <= whatif.target_s
-    style = "bold" if other.is_present else WITHIN if within else ""
-    return [
-        words.in_words(other.group, other.name),
-        Text(_time(other.image_latency_s, unit), style),
+        return f"-{mark}", "-", "", what
+    return (
+        Text(f"{_time(other.image_latency_s, unit)}{mark}", "bold" if other.is_present else style),
         "-" if other.ratio is None else words.times(other.ratio),
         "" if other.top1 is None else f"{other.top1:.1f}",
         what,
-    ]
+    )
 
 
 def _layers(whatif: WhatIf, top: int, width: int) -> Table:
@@ -186,6 +186,22 @@ def _saved(value_s: float, unit: tuple[float, str]) -> str:
     return f"-{_time(value_s, unit)}" if value_s > 0 else "0"
 
 
-def _fitted(header: Sequence[str], rows: Sequence[Sequence[str | Text]], width: int) -> Table:
-    """Two blanks between columns, so that the last one is whole."""
-    return _table(header, rows, width=width - (len(header) - 2))
+def _fitted(
+    header: Sequence[str], rows: Sequence[Sequence[str | Text]], width: int, spare: Sequence[str] = ()
+) -> Table:
+    """Two blanks between columns, or one where that is too wide; columns of `spare` go, one by one, where both are."""
+    widths = [max(len(title), *(len(row[i]) for row in rows)) for i, title in enumerate(header)]
+    kept = list(range(len(header)))
+
+    def total(blanks: int) -> int:
+        return sum(widths[i] for i in kept) + blanks * (len(kept) - 1)
+
+    for title in spare:
+        if total(1) > width:
+            kept.remove(header.index(title))
+    is_wide = total(2) <= width
+    shown = [[row[i] for i in kept] for row in rows]
+    table = _table([header[i] for i in kept], shown, width=width - (len(kept) - 2) if is_wide else width + 1)
+    if not is_wide:
+        table.padding = 0
+    return table

@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from roofline.analysis import Analysis, analyze
     from roofline.comparison import Comparison, compare, compare_models
     from roofline.engine import Prediction
-    from roofline.errors import ModelError, OutputError, ProfileError, RooflineError, SavedError, TraceError
+    from roofline.errors import (
+        MeasurementError,
+        ModelError,
+        OutputError,
+        ProfileError,
+        RooflineError,
+        SavedError,
+        TraceError,
+    )
     from roofline.hardware import Hardware
     from roofline.layers import LayerTable
+    from roofline.measurement.api import measure
+    from roofline.measurement.result import Measurement
     from roofline.profiles import load_profile
     from roofline.saved import load_saved
     from roofline.sweep import RidgeSweep
@@ -34,8 +44,10 @@ _HOME = {
     "Comparison": "comparison",
     "Hardware": "hardware",
     "LayerTable": "layers",
+    "Measurement": "measurement.result",
     "Prediction": "engine",
     "RidgeSweep": "sweep",
+    "MeasurementError": "errors",
     "ModelError": "errors",
     "OutputError": "errors",
     "ProfileError": "errors",
@@ -47,12 +59,15 @@ _HOME = {
     "compare_models": "comparison",
     "load_profile": "profiles",
     "load_saved": "saved",
+    "measure": "measurement.api",
 }
 __all__ = [
     "Analysis",
     "Comparison",
     "Hardware",
     "LayerTable",
+    "Measurement",
+    "MeasurementError",
     "ModelError",
     "OutputError",
     "Prediction",
@@ -67,6 +82,7 @@ __all__ = [
     "compare_models",
     "load_profile",
     "load_saved",
+    "measure",
 ]
 
 

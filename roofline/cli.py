@@ -13,10 +13,13 @@ from pathlib import Path
 import click
 from click.shell_completion import get_completion_class
 
+from roofline.commands.activations import activations
 from roofline.commands.analyze import analyze, explain
 from roofline.commands.compare import compare
 from roofline.commands.fit import fit
+from roofline.commands.history import history
 from roofline.commands.hw import hw
+from roofline.commands.measure import measure
 from roofline.commands.models import models
 from roofline.commands.report import report
 from roofline.commands.sweep import sweep
@@ -43,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (analyze, explain, compare, sweep, whatif, fit, report, models, hw):
+for command in (analyze, explain, compare, sweep, whatif, activations, fit, measure, history, report, models, hw):
     cli.add_command(command)
 
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from roofline import words
 from roofline.hardware import is_of_time
 from roofline.units import percent, seconds, si, significant
 
@@ -153,19 +154,15 @@ def notes(comparison: Comparison, names: Sequence[str] | None = None) -> list[st
     called = list(names or [side.label for side in comparison.sides])
     sides = comparison.sides
     lines = []
-    kinds = {
-        "prediction": ("a prediction", "predictions", "a roofline whose figures are fitted to latencies or measured"),
-        "bound": ("a bound", "bounds", "a roofline on datasheet figures, which no run can beat"),
-        "more": ("a bound", "bounds", "a roofline on datasheet figures, with times that add up or an overhead on top"),
-        "estimate": ("a bound on estimated figures", "bounds on estimated figures", "as good as these"),
-    }
-    of = ["estimate" if _is_estimated(s) else "more" if _is_beatable(s) else s.latency_kind for s in sides]
-    for kind, (one, several, why) in kinds.items():
-        who = [name for name, own in zip(called, of, strict=True) if own == kind]
+    on = [_basis(side) for side in sides]
+    why = [words.why(kind, side.data["hardware"]) for kind, side in zip(on, sides, strict=True)]
+    for kind, reason in sorted(dict.fromkeys(zip(on, why, strict=True)), key=lambda pair: BASES.index(pair[0])):
+        who = [name for name, *own in zip(called, on, why, strict=True) if own == [kind, reason]]
+        what = "prediction" if kind == "prediction" else "bound"
         if len(who) == len(sides):
-            lines.append(f"The latencies are {several}: {'each ' if kind != 'estimate' else ''}{why}.")
-        elif who:
-            lines.append(f"{_listed(who)}: {one if len(who) == 1 else several}, {why}.")
+            lines.append(f"The latencies are {what}s: each {reason}.")
+        else:
+            lines.append(f"{_listed(who)}: {f'a {what}' if len(who) == 1 else f'{what}s'}, {reason}.")
     for what in dict.fromkeys(unlike.what for difference in comparison.differences for unlike in difference.unlike):
         if what not in ("latency_kind", "uncounted_ops"):
             lines.append(f"Not alike in {UNLIKE[what]}: {_values(comparison, what, called)}.")
@@ -206,19 +203,15 @@ def _uncounted(side: Side, name: str) -> str:
     return f"Not counted in {name}, but for their bytes ({percent(share)} of the traffic): {listed}."
 
 
-def _is_estimated(side: Side) -> bool:
+BASES: Sequence[words.Basis] = get_args(words.Basis)  # in the order in which the notes tell of them
+
+
+def _basis(side: Side) -> words.Basis:
+    """What the latency of a side stands on."""
     hardware = side.data["hardware"]
     holds = bool(hardware.get("onchip_holds"))
     used = [path for path in hardware["figures"] if is_of_time(path, hardware["dtype"], holds=holds)]
-    kinds = {hardware["figures"][path]["kind"] for path in used}
-    return side.latency_kind == "bound" and (not kinds or "estimate" in kinds)
-
-
-def _is_beatable(side: Side) -> bool:
-    """Whether a bound stands on more than ceilings, so that a run may beat it."""
-    hardware = side.data["hardware"]
-    overheads = (hardware.get("layer_overhead_s", 0.0), hardware.get("inference_overhead_s", 0.0))
-    return side.latency_kind == "bound" and (hardware.get("combine") == "add" or any(overheads))
+    return words.basis(side.latency_kind, hardware, {hardware["figures"][path]["kind"] for path in used})
 
 
 def _noun(side: Side) -> str:

@@ -88,7 +88,7 @@ def _on_the_chip(terms: Mapping[str, Any]) -> Iterator[str]:
     holds = terms.get("onchip_holds", ())
     size = f"{significant((terms.get('onchip_bytes') or 0) / 2**20)} MiB of on-chip memory"
     if "activations" in holds:
-        yield f"Layers whose inputs and outputs fit into the {size} move none of them but those of the model itself."
+        yield f"Tensors that pass between layers whose inputs and outputs fit into the {size} stay there."
     if "weights" in holds:
         beside = "beside them" if "activations" in holds else f"into the {size}"
         yield f"The weights of the first layers that fit {beside} stay there from one inference to the next."

@@ -206,18 +206,33 @@ def by_class(layers: LayerTable, values: Mapping[str, Any], default: Any) -> Any
 def crossing_bytes(layers: LayerTable, device: Hardware) -> tuple[Ints, Ints]:
     """Weight and activation bytes of each layer that cross the memory bus.
 
-    What the chip holds does not: a layer whose inputs and outputs fit moves only those that are the model's own, and
-    weights that fit beside the largest such layer stay from one inference to the next: those of the first layers, each
-    whole. The Edge TPU's compiler, too, caches what fits of the parameters beside what a network needs to run
+    What the chip holds does not: tensors that pass between layers whose inputs and outputs fit, by the rule of
+    `LayerTable.reuse`, and from one inference to the next the weights of the first layers, each whole. Where both may
+    stay, they part the memory such that the fewest bytes cross, so that with more of it never more do. The Edge TPU's
+    compiler, too, caches what fits of the parameters beside what a network needs to run
     (coral.ai/docs/edgetpu/compiler, "Parameter data caching"); which of them it picks is unverified. Tensors that wait
     for a later layer take no room here: the rule errs to the fast side.
     """
     weight_bytes, activation_bytes = layers.weight_bytes, layers.activation_bytes
-    room = device.onchip_bytes or 0
-    if "activations" in device.onchip_holds:
-        fits = activation_bytes <= room
-        room -= int(activation_bytes[fits].max(initial=0))
-        activation_bytes = np.where(fits, layers.external_bytes, activation_bytes)
-    if "weights" in device.onchip_holds:
-        weight_bytes = np.where(np.cumsum(weight_bytes) <= room, 0, weight_bytes)
-    return weight_bytes, activation_bytes
+    size, holds = device.onchip_bytes or 0, device.onchip_holds
+    room, saved, layer = _reused(layers, size) if "activations" in holds else np.zeros((3, 0), dtype=np.int64)
+    room, staying = np.append(0, room), np.append(0, np.cumsum(saved))  # of the first tensors, by the room they need
+    if "weights" in holds:
+        first = np.append(0, np.cumsum(weight_bytes))  # the weights of the first layers
+        fitting = np.searchsorted(first, size - room, side="right") - 1
+        best = int(np.argmax(staying + first[fitting]))
+        weight_bytes = np.where(np.arange(len(layers)) < fitting[best], 0, weight_bytes)
+    else:
+        best = len(saved)
+    kept = np.zeros_like(activation_bytes)
+    np.add.at(kept, layer[:best], saved[:best])
+    return weight_bytes, activation_bytes - kept
+
+
+def _reused(layers: LayerTable, size: int) -> Ints:
+    """The room, bytes and layer of each tensor that can stay in so much memory, by room; shape (3, tensors)."""
+    pairs = layers.reuse() if layers.reuse is not None else ()
+    found = sorted(
+        (room, saved, layer) for layer, tensors in enumerate(pairs) for room, saved in tensors if room <= size
+    )
+    return np.array(found, dtype=np.int64).reshape(-1, 3).T

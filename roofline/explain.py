@@ -42,7 +42,7 @@ def explain(analysis: Analysis, layer: str) -> list[Section]:
             _bytes(row["ops"], op, transfers),
         ),
         (f"Time on {analysis.hardware.name}", _times(analysis, index)),
-        ("Sources", _sources(analysis)),
+        ("Sources", _sources(analysis, index)),
     ]
 
 
@@ -152,7 +152,12 @@ def _times(analysis: Analysis, index: int) -> list[str]:
     which = "their sum" if hardware.combine == "add" else which
     what = f"{which}, plus the overhead," if terms["overhead_s"] else which
     lines.append(f"{what} is the latency: {word} {seconds(prediction.layer_latency_s[index])}, {bound}-bound")
-    if terms["mem_bytes"] and not terms["weight_bytes"]:  # with two rates of memory, no one intensity parts the sides
+    arithmetic_s, waits_s = (
+        prediction.vector_time_s[index],
+        (prediction.mac_time_s[index], prediction.mem_time_s[index]),
+    )
+    two_sided = hardware.combine == "max" and arithmetic_s <= max(waits_s)
+    if two_sided and terms["mem_bytes"] and not terms["weight_bytes"]:  # with two rates of memory, no intensity does
         intensity, ridge = macs / terms["mem_bytes"], terms["macs_per_s"] / terms["bytes_per_s"]
         point = "the ridge point" if ridge == analysis.ridge_point else "the ridge point of its class"
         lines.append(
@@ -191,10 +196,38 @@ def _what_helps(prediction: Prediction, index: int, *, add: bool) -> str:
     return f"half its bytes would save {seconds(saved[0])}, half its MACs {seconds(saved[1])}"
 
 
-def _sources(analysis: Analysis) -> list[str]:
+def _sources(analysis: Analysis, index: int) -> list[str]:
+    """The figures that the time of the layer comes of."""
     hardware, dtype = analysis.hardware, analysis.layers.dtype
     width = DTYPE_BYTES[dtype]
     used = hardware.figures_of_time(dtype)
-    lines = [f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" for path, figure in used.items()]
+    lines = [
+        f"{path} = {figure.value:g} ({figure.kind}): {figure.source}"
+        for path, figure in used.items()
+        if _is_used(analysis, index, path)
+    ]
     formula = "eq. 1 of arXiv:2404.10518" + ("" if hardware.is_plain else " with the terms of this profile")
     return [*lines, f"{dtype}: {width} byte{'s' if width > 1 else ''} an element; formula: {formula}"]
+
+
+def _is_used(analysis: Analysis, index: int, path: str) -> bool:
+    """Whether the time of a layer depends on a figure of the device, by its field path."""
+    layers, hardware = analysis.layers, analysis.hardware
+    terms = {name: np.broadcast_to(term, len(layers))[index] for name, term in terms_of(layers, hardware).items()}
+    field, _, key = path.partition(".")
+    match field:
+        case "peak_share_by_class" | "bandwidth_bytes_per_s_by_class":
+            return key == _class_of(layers, getattr(hardware, field), index)
+        case "bandwidth_bytes_per_s":  # of what is left to it by the rates of classes and of weights
+            is_own = _class_of(layers, hardware.bandwidth_bytes_per_s_by_class, index) is not None
+            return not is_own and bool(terms["mem_bytes"] or not terms["weight_bytes"])
+        case "peak_macs_per_s":
+            return bool(layers.macs[index])
+        case "weight_bandwidth_bytes_per_s":
+            return bool(terms["weight_bytes"])
+        case "vector_ops_per_s":
+            return bool(layers.vector_ops[index])
+        case "layer_overhead_s":
+            return bool(terms["overhead_s"])
+        case _:
+            return path != "inference_overhead_s"

@@ -1,8 +1,8 @@
 r"""A device inferred from latencies: the parameters of `roofline.engine` that come nearest to a table of them.
 
 For rows r with latency y_r and predicted T_r, the parameters minimise a robust sum of squares of ln(T_r / y_r), soft L1
-with scale 0.1: an error of 10 % counts whole, larger ones ever less (scipy.optimize.least_squares). Rates are fitted as
-logarithms, so that they stay positive; overheads are bounded by 0.
+with scale 0.1: an error of 10 % counts nearly whole, larger ones ever less. Rates are fitted as logarithms, so that
+they stay positive; overheads are at least 0, shares of the peak at most 1.
 
 Which terms of the engine are fitted is the *form*. If the caller does not name it, it is the one of the least
 leave-one-out error, or a simpler one that is as good, and that choice is made again inside each fold. So the errors
@@ -29,12 +29,14 @@ import numpy as np
 from roofline.analysis import versions
 from roofline.errors import LatencyError, did_you_mean
 from roofline.fit_regression import Folds, Parameter, RidgePoint, parameters_of, ridge_point_of, settled
-from roofline.fit_terms import FORMS, TERMS, Design, Form, Rows, load_rows
+from roofline.fit_terms import FORMS, LAYER_OVERHEADS, TERMS, Form, Rows, load_rows, parameter_names
 from roofline.latencies import Latency, read_latencies
-from roofline.units import significant
+from roofline.units import printable, significant
 
 SCHEMA = "roofline/fit/1"
 FEWEST_ROWS = 4
+FEWEST_EACH = 2  # rows of a dtype or class: one to learn from where the other is left out
+FEWEST_TO_TRY = 3  # the same where a form is chosen, which leaves out two
 FEW_ROWS = 6  # below it the choice of a form is hardly more than a guess
 ROWS_A_PARAMETER = 3
 
@@ -82,7 +84,7 @@ class Fit:
 
     Attributes:
         device: Its name, as given.
-        source: Name of the file of the latencies.
+        source: Name of the file of the latencies; empty if they came from Python.
         ops: ``"all"``, or ``"conv_only"`` where other layers than convolutions and linear ones were left out.
         fusion, fused_activations: As the models were lowered.
         terms: The form, of `TERMS`.
@@ -90,7 +92,9 @@ class Fit:
         parameters: In the order of peaks, bandwidth, terms.
         ridge_points: One a dtype, the most frequent first.
         rows: In the order of the file.
-        remarks: What a reader has to know: rows that are few, terms that could not be tried, limits.
+        unseen_classes: Classes of `terms` of which no row has a layer: nothing is known of their rate.
+        remarks: What a reader has to know besides: rows that are few, terms that were not tried, parameters that the
+            rows do not tell.
     """
 
     device: str
@@ -103,6 +107,7 @@ class Fit:
     parameters: tuple[Parameter, ...]
     ridge_points: tuple[RidgePoint, ...]
     rows: tuple[FittedRow, ...]
+    unseen_classes: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -168,6 +173,7 @@ class Fit:
                 }
                 for row in self.rows
             ],
+            "unseen_classes": list(self.unseen_classes),
             "remarks": list(self.remarks),
             "versions": versions(),
         }
@@ -200,8 +206,8 @@ def fit(
     """Infer a device from latencies.
 
     Args:
-        latencies: A CSV file (`roofline.latencies`), or rows.
-        device: What the device is called.
+        latencies: A CSV file (`roofline.latencies`), or its rows.
+        device: What the device is called, in one line.
         terms: The form, of `TERMS`; empty for peaks and bandwidth alone; chosen by the fit when not given.
         dtype: Of the rows that name none.
         fusion, fused_activations: How the device runs models; see `roofline.layers.lower`.
@@ -217,24 +223,29 @@ def fit(
     >>> [parameter.name for parameter in result.parameters], len(result.rows)
     (['peak.int8', 'bandwidth', 'inference_overhead'], 13)
     """
+    form = None if terms is None else form_of(terms)
     if isinstance(latencies, str | Path):
         where, listed = str(latencies), read_latencies(latencies)
     else:
-        where, listed = "rows", tuple(latencies)
+        where, listed = "", tuple(latencies)
+    file = f"{where}: " if where else ""
+    for pattern in without:
+        if not any(fnmatchcase(row.model, pattern) for row in listed):
+            raise LatencyError(f"{file}no model is named {pattern!r}, which is to be left out")
     kept = [row for row in listed if not any(fnmatchcase(row.model, pattern) for pattern in without)]
     if len(kept) < FEWEST_ROWS:
         few = f"{len(kept)} row{'' if len(kept) == 1 else 's'}"
-        raise LatencyError(f"{where}: {few}, and a fit needs at least {FEWEST_ROWS}, better 8 to 10, of unlike models")
+        raise LatencyError(f"{file}{few}, and a fit needs at least {FEWEST_ROWS}, better 8 to 10, of unlike models")
     rows = load_rows(
         kept,
         dtype=dtype,
         fusion=fusion,
         fused_activations=fused_activations,
-        transposes="transpose" in (terms or ()),
+        transposes="transpose" in (form or ()),
         ops=ops,
         where=where,
     )
-    result = infer(rows, device=device, source=Path(where).name, terms=terms, progress=progress)
+    result = infer(rows, device=device, source=Path(where).name, terms=form, progress=progress)
     return replace(result, ops=ops, fusion=fusion, fused_activations=tuple(sorted(fused_activations)))
 
 
@@ -242,7 +253,7 @@ def infer(
     rows: Rows,
     *,
     device: str,
-    source: str = "rows",
+    source: str = "",
     terms: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
@@ -266,9 +277,14 @@ def infer(
     parameters = parameters_of(design, best)
     ridge_points = tuple(ridge_point_of(design, best, dtype) for dtype in rows.dtypes)
     if len(rows) < FEW_ROWS:
-        remarks.insert(0, f"{len(rows)} rows are few: take figures and form as a first guess, and add models.")
+        remarks.insert(0, f"{len(rows)} rows are few: take the figures as a first guess, and add models.")
+    unseen = tuple(name for term in form for name in TERMS[term].classes if not rows.exercising([name]))
+    if unseen:
+        remarks.append(
+            f"No row has a layer of {' or '.join(unseen)}: its rate is unknown, and the profile gives it none."
+        )
     return Fit(
-        device=device,
+        device=printable(device),
         source=source,
         ops="all",
         fusion=rows.tables[0].fusion,
@@ -298,83 +314,124 @@ def infer(
                 rows.latencies, rows.names, rows.tables, predicted_s, loo_s, chosen, strict=True
             )
         ),
-        remarks=(*remarks, *_limits(parameters, ridge_points)),
+        unseen_classes=unseen,
+        remarks=(*remarks, *_limits(parameters)),
     )
 
 
-def _limits(parameters: Sequence[Parameter], ridge_points: Sequence[RidgePoint]) -> list[str]:
-    """What the rows do not determine, in sentences."""
-    said = []
-    for ridge in ridge_points:
-        if ridge.low is None and ridge.high is None:
-            said.append(f"The rows do not tell the ridge point ({ridge.dtype}): no value of it fits clearly worse.")
-        elif ridge.high is None:
-            said.append(f"Ridge point ({ridge.dtype}) >= {significant(ridge.low or 0)} MACs/byte; no upper limit.")
-        elif ridge.low is None:
-            said.append(f"Ridge point ({ridge.dtype}) <= {significant(ridge.high)} MACs/byte; no lower limit.")
-    for parameter in parameters:
-        shown = parameter_text(parameter)
-        if parameter.name.endswith("_overhead") and not parameter.value:
-            said.append(f"{parameter.name}: comes out as 0, and is left out of the profile.")
-        elif parameter.limited == "below":
-            said.append(f"{parameter.name} is limited from below only: {shown}.")
-        elif parameter.limited == "above":
-            said.append(f"{parameter.name} is limited from above only: {shown}.")
-        elif parameter.limited == "none":
-            said.append(f"The rows do not tell {parameter.name}: any value fits about as well.")
+def _limits(parameters: Sequence[Parameter]) -> list[str]:
+    """What the rows do not tell, in sentences."""
+    said = [
+        f"{parameter.name} comes out as 0, and is left out of the profile."
+        for parameter in parameters
+        if parameter.name.endswith("_overhead") and not parameter.value
+    ]
+    said += [
+        f"The rows do not tell {parameter.name}: no value of it fits clearly worse."
+        for parameter in parameters
+        if parameter.limited == "none"
+    ]
+    open_sided = [parameter for parameter in parameters if parameter.limited in ("below", "above")]
+    if open_sided:
+        listed = ", ".join(parameter_limit(parameter) for parameter in open_sided)
+        said.append(
+            f"Limited from one side only: {listed}. Any value beyond fits about as well; the profile has the nearest."
+        )
     return said
 
 
 _SHOWN = {"MACs/s": (1e9, "GMAC/s"), "bytes/s": (1e9, "GB/s"), "ops/s": (1e9, "Gop/s"), "s": (1e-6, "us")}
+_SHARE = (1.0, "of the peak")
 
 
 def parameter_text(parameter: Parameter) -> str:
     """The value with its unit and interval, in one phrase.
 
+    >>> parameter_text(Parameter(name="bandwidth", value=5e9, unit="bytes/s", low=4e9, high=6e9))
+    '5 GB/s (4 to 6)'
     >>> parameter_text(Parameter(name="bandwidth", value=5e9, unit="bytes/s", low=4e9, high=None))
-    '>= 4 GB/s (5 GB/s taken)'
+    '>= 4 GB/s (5 taken)'
     """
-    scale, unit = _SHOWN.get(parameter.unit, (1.0, "of the peak"))
+    value = _shown(parameter, parameter.value)
+    scale, unit = _SHOWN.get(parameter.unit, _SHARE)
+    if parameter.low is not None and parameter.high is not None:
+        return f"{value} ({significant(parameter.low / scale)} to {significant(parameter.high / scale)})"
+    if parameter.low is None and parameter.high is None:
+        return f"not told by the rows ({value} taken)"
+    end = parameter.high if parameter.low is None else parameter.low
+    return (
+        f"{'<=' if parameter.low is None else '>='} {_shown(parameter, end)} ({value.removesuffix(f' {unit}')} taken)"
+    )
 
-    def show(value: float) -> str:
-        return f"{significant(value / scale)} {unit}"
 
-    low, high = parameter.low, parameter.high
-    if low is not None and high is not None:
-        return f"{show(parameter.value)} ({significant(low / scale)} to {significant(high / scale)})"
-    if low is None and high is None:
-        return f"{show(parameter.value)} taken, and any other as good"
-    limit = f">= {show(low)}" if low is not None else f"<= {show(high or 0.0)}"
-    return f"{limit} ({show(parameter.value)} taken)"
+def parameter_limit(parameter: Parameter) -> str:
+    """Of one that is limited from one side, that limit.
+
+    >>> parameter_limit(Parameter(name="depthwise", value=0.01, unit="", low=None, high=0.05))
+    'depthwise <= 0.05 of the peak'
+    """
+    end = parameter.high if parameter.low is None else parameter.low
+    return f"{parameter.name} {'<=' if parameter.low is None else '>='} {_shown(parameter, end)}"
+
+
+def _shown(parameter: Parameter, value: float | None) -> str:
+    assert value is not None
+    scale, unit = _SHOWN.get(parameter.unit, _SHARE)
+    return f"{significant(value / scale)} {unit}"
 
 
 def _forms(rows: Rows, terms: Sequence[str] | None) -> tuple[list[Form], list[str]]:
     """The forms to choose from, and what is said of those that are left out."""
+    for dtype in rows.dtypes:
+        of_it = [number for number, table in enumerate(rows.tables) if table.dtype == dtype]
+        if len(of_it) < FEWEST_EACH:
+            raise LatencyError(
+                f"one row alone is {dtype} ({rows.latencies[of_it[0]].model}), and nothing else tells that peak: add a "
+                "row, or leave this one out"
+            )
     if terms is not None:
-        for term in terms:
-            if term not in TERMS:
-                raise LatencyError(
-                    f"unknown term {term!r}.{did_you_mean(term, TERMS)} The terms are {', '.join(TERMS)}"
-                )
-            if TERMS[term].classes and not rows.exercising(TERMS[term].classes):
-                what = " or ".join(TERMS[term].classes)
-                raise LatencyError(f"no row has a layer of {what}, so the rows say nothing of the term {term!r}")
-        form = tuple(term for term in TERMS if term in terms)
-        _check_overlap(form)
-        needed = len(Design(rows, form).names)
-        if needed >= len(rows):
-            raise LatencyError(f"{needed} parameters need more than {needed} rows; there are {len(rows)}")
+        form = form_of(terms)
+        _check_told(rows, form)
         return [form], []
-    idle = [term for term, what in TERMS.items() if what.classes and rows.exercising(what.classes) < 2]
-    most = max(1 + len(rows.dtypes), len(rows) // ROWS_A_PARAMETER)
-    forms = [form for form in FORMS if not set(idle) & set(form) and len(Design(rows, form).names) <= most]
-    missing = {name for term in idle for name in TERMS[term].classes if rows.exercising([name]) < 2}
-    named = " or ".join(sorted(missing & {name for form in FORMS for term in form for name in TERMS[term].classes}))
-    said = [f"Fewer than two rows have a layer of {named}: no rate of its own was tried."] if named else []
-    return forms, said
+    few = len(rows) - 2  # as many rows a fold of a fold keeps
+    idle = [term for term, what in TERMS.items() if what.classes and len(rows.exercising(what.classes)) < FEWEST_TO_TRY]
+    most = min(few, max(1 + len(rows.dtypes), len(rows) // ROWS_A_PARAMETER))
+    tried = [form for form in FORMS if not set(idle) & set(form) and len(parameter_names(rows.dtypes, form)) <= most]
+    classes = {name for form in FORMS for term in form for name in TERMS[term].classes}
+    missing = sorted(name for name in classes if len(rows.exercising([name])) < FEWEST_TO_TRY)
+    said = [f"Fewer than three rows have a layer of {' or '.join(missing)}: no rate of its own was tried."]
+    return tried or [()], said if missing else []
 
 
-def _check_overlap(form: Form) -> None:
-    for one, other in (("slow", "grouped"), ("slow", "depthwise_k7")):
-        if one in form and other in form:
+def form_of(terms: Sequence[str]) -> Form:
+    """The form of these terms, in the order of `TERMS`.
+
+    Raises:
+        LatencyError: There is no such term, or two are about the same layers.
+    """
+    for term in terms:
+        if term not in TERMS:
+            hint = did_you_mean(term, TERMS) or f" The terms are {', '.join(TERMS)}."
+            raise LatencyError(f"unknown term {term!r}.{hint}")
+    for one, other in (("slow", "grouped"), ("slow", "depthwise_k7"), LAYER_OVERHEADS):
+        if one in terms and other in terms:
             raise LatencyError(f"the terms {one!r} and {other!r} are about the same layers: leave out one of them")
+    return tuple(term for term in TERMS if term in terms)
+
+
+def _check_told(rows: Rows, form: Form) -> None:
+    """Raise where the rows cannot tell a parameter of the form."""
+    for term in (term for term in form if TERMS[term].classes):
+        narrower = [other for other in form if term == "depthwise" and other in ("slow", "depthwise_k7")]
+        found = rows.exercising(TERMS[term].classes, [name for other in narrower for name in TERMS[other].classes])
+        if len(found) < FEWEST_EACH:
+            what = " or ".join(TERMS[term].classes) + "".join(f" beside those of {other}" for other in narrower)
+            who = f"only {rows.latencies[found[0]].model} has" if found else "no row has"
+            raise LatencyError(
+                f"{who} a layer of {what}, so the rows cannot tell the term {term!r}: add rows that do, or leave it out"
+            )
+    if "vector" in form and not rows.layers("vector_ops").any():
+        raise LatencyError("no row has vector ops, so the rows cannot tell the term 'vector': leave it out")
+    needed = len(parameter_names(rows.dtypes, form))
+    if needed >= len(rows):
+        raise LatencyError(f"{needed} parameters need more than {needed} rows; there are {len(rows)}")

@@ -14,8 +14,9 @@ from roofline.fit_regression import Parameter, RidgePoint
 from roofline.fit_terms import TERMS
 from roofline.hardware import Hardware
 from roofline.profiles import SCHEMA, parse_profile
-from roofline.units import significant
+from roofline.units import printable, significant
 
+LEAST_OVERHEAD_S = 1e-13  # less is none; a profile has no figure below 1e-9 of its unit
 DIGITS = 6  # of a figure; more than the data tell, so that the profile predicts what the fit does
 _UNITS = {"MACs/s": 1e9, "bytes/s": 1e9, "ops/s": 1e9, "s": 1e-6, "": 1.0}
 _FIELDS = {  # of `Hardware` -> of the YAML
@@ -48,15 +49,17 @@ def to_hardware(fit: Fit, *, device_class: str = "npu") -> Hardware:
     return parse_profile(to_yaml(fit, device_class=device_class).encode(), f"{slug(fit.device)}.yaml")
 
 
-def to_yaml(fit: Fit, *, device_class: str = "npu") -> str:
+def to_yaml(fit: Fit, *, device_class: str = "npu", id: str | None = None, remark: str = "") -> str:
     """The fit as a hardware profile.
 
     Args:
         fit: Of all ops; one of convolutions alone is no device.
         device_class: cpu, gpu, dsp, npu or edgetpu.
+        id: Of the profile; made of the device's name if not given.
+        remark: What the notes begin with.
 
     Raises:
-        ProfileError: The fit left ops out, or its name cannot be an id.
+        ProfileError: The fit left ops out, its name cannot be an id, or a figure is beyond any machine.
     """
     if fit.ops != "all":
         raise ProfileError("a fit of convolutions alone is no profile, which predicts all layers: leave out --ops")
@@ -65,8 +68,8 @@ def to_yaml(fit: Fit, *, device_class: str = "npu") -> str:
     assert bandwidth is not None
     document: dict[str, Any] = {
         "schema": SCHEMA,
-        "id": slug(fit.device),
-        "name": fit.device,
+        "id": id or slug(fit.device),
+        "name": printable(fit.device),
         "class": device_class,
         "peak_gmacs_per_s": {dtype: _figure(peak, _peak_source(fit, dtype)) for dtype, peak in dtypes.items()},
         "bandwidth_gb_per_s": _figure(bandwidth, f"The same fit. {_interval(bandwidth)}"),
@@ -78,19 +81,22 @@ def to_yaml(fit: Fit, *, device_class: str = "npu") -> str:
         document["combine"] = "add"
     for term in fit.terms:
         parameter = fit.parameter(term)
-        if parameter is None or not parameter.value:
+        if parameter is None or (term.endswith("_overhead") and parameter.value < LEAST_OVERHEAD_S):
             continue
         figure = _figure(parameter, f"The same fit. {_interval(parameter)}")
         field = _FIELDS[TERMS[term].field]
         if TERMS[term].classes:
-            document.setdefault(field, {}).update(dict.fromkeys(TERMS[term].classes, figure))
+            told = [name for name in TERMS[term].classes if name not in fit.unseen_classes]
+            document.setdefault(field, {}).update(dict.fromkeys(told, figure))
         else:
             document[field] = figure
-    document["notes"] = _notes(fit)
-    heading = (
-        f"# {fit.device}. Fitted to latencies: effective rates of the device with its runtime, no hardware peaks.\n"
-    )
-    return heading + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    if "mac_layer_overhead" in fit.terms and "layer_overhead_us" in document:
+        document["overhead_layers"] = "macs"
+    document["notes"] = printable(f"{remark} {_notes(fit)}")
+    heading = f"# {printable(fit.device)}: effective rates, fitted to latencies; no hardware peaks.\n"
+    text = heading + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    parse_profile(text.encode(), f"{document['id']}.yaml")  # what is written can be read
+    return text
 
 
 class _Dumper(yaml.SafeDumper):
@@ -119,8 +125,9 @@ def _figure(parameter: Parameter, source: str) -> Mapping[str, Any]:
 
 def _origin(fit: Fit) -> str:
     form = ", ".join(fit.terms) or "none"
+    source = f" of {printable(fit.source)}" if fit.source else ""
     return (
-        f"Robust least squares on ln(predicted / published) over the {len(fit.rows)} latencies of {fit.source}, all "
+        f"Robust least squares on ln(predicted / published) over {len(fit.rows)} latencies{source}, all "
         f"figures of this profile together (terms beside peak and bandwidth: {form})."
     )
 
@@ -136,29 +143,29 @@ def _peak_source(fit: Fit, dtype: str) -> str:
     return f"{_origin(fit)} {_quality(fit)} {ridge_text(ridge)} {_interval(peak)}"
 
 
-def ridge_text(ridge: RidgePoint) -> str:
-    """The ridge point with its band, as a sentence."""
+def ridge_text(ridge: RidgePoint, *, named: bool = False) -> str:
+    """The ridge point with its band, as a sentence; `named`: with its dtype."""
+    of_dtype = f" ({ridge.dtype})" if named else ""
     if ridge.low is not None and ridge.high is not None:
         band = f"{significant(ridge.low)} to {significant(ridge.high)} within 10 % of the least error"
-        return f"Ridge point {significant(ridge.value)} MACs/byte ({band})."
+        return f"Ridge point{of_dtype} {significant(ridge.value)} MACs/byte ({band})."
     if ridge.low is not None:
-        return f"Ridge point >= {significant(ridge.low)} MACs/byte: the rows set no upper limit."
+        return f"Ridge point{of_dtype} >= {significant(ridge.low)} MACs/byte: the rows set no upper limit."
     if ridge.high is not None:
-        return f"Ridge point <= {significant(ridge.high)} MACs/byte: the rows set no lower limit."
-    return "The rows do not tell the ridge point."
+        return f"Ridge point{of_dtype} <= {significant(ridge.high)} MACs/byte: the rows set no lower limit."
+    return f"The rows do not tell the ridge point{of_dtype}: no value of it fits clearly worse."
 
 
 def _quality(fit: Fit) -> str:
-    ranks = "" if fit.loo_spearman is None else f", rank correlation {fit.loo_spearman:.3f}"
     anew = ", terms chosen anew in each fold" if fit.chosen else ""
-    errors = f"mean error {100 * fit.loo_mape:.1f} %, median {100 * fit.loo_median:.1f} %"
-    return f"Leave-one-out{anew}: {errors}{ranks}."
+    ranks = "" if fit.loo_spearman is None else f", rank correlation {fit.loo_spearman:.3f}"
+    return f"Leave-one-out{anew}: mean error {100 * fit.loo_mape:.1f} %, median {100 * fit.loo_median:.1f} %{ranks}."
 
 
 def _notes(fit: Fit) -> str:
     rows = ", ".join(f"{row.name} {100 * row.error:+.1f}" for row in fit.rows)
-    said = " ".join(remark for remark in fit.remarks if not remark.startswith("Ridge point"))
+    said = "".join(f"{remark} " for remark in fit.remarks)
     return (
         "Effective rates of the device with its runtime, at which predictions come nearest to latencies; no hardware "
-        f"peaks. {said + ' ' if said else ''}Error of each row, % (the fit has seen them): {rows}."
+        f"peaks. {said}Error of each row, % (the fit has seen them): {rows}."
     )

@@ -238,9 +238,9 @@ class Hardware:
     def latency_kind(self, dtype: str) -> Literal["bound", "prediction"]:
         """Return what a time computed from these figures may be called.
 
-        A roofline on a vendor's peaks is a ``bound``: no run is faster. Once one of them was fitted to latencies,
-        or measured, it is a ``prediction``. (What ran on a device is a measurement, and never comes from
-        here.)
+        A roofline on a vendor's peaks is a ``bound``; how firm, `roofline.words.basis` says. Once one of them was
+        fitted to latencies, or measured, it is a ``prediction``. (What ran on a device is a measurement, and never
+        comes from here.)
         """
         calibrated = any(figure.kind in ("fitted", "measured") for figure in self.figures_of_time(dtype).values())
         return "prediction" if calibrated else "bound"

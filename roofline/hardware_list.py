@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from roofline.errors import ProfileError, RooflineError, did_you_mean
-from roofline.hardware import Figure, Hardware
+from roofline.hardware import DTYPES, Figure, Hardware
 from roofline.profiles import bundled, load_all, load_profile
 from roofline.units import significant
 
@@ -70,7 +70,9 @@ class HardwareList:
             asked = [f"class {' or '.join(classes)}"] if classes else []
             asked += [f"dtype {dtype}"] if dtype else []
             among = ", ".join(map(str, references[:3])) + (", ..." if len(references) > 3 else "")
-            raise ProfileError(f"no device of {' and '.join(asked)} among {among or 'the bundled profiles'}")
+            listed = ", ".join(name for name in DTYPES if any(name in d.peak_macs_per_s for d in left))
+            hint = f" ({'it lists' if len(left) == 1 else 'they list'}: {listed})" if left else ""
+            raise ProfileError(f"no device of {' and '.join(asked)} among {among or 'the bundled profiles'}{hint}")
         return cls(devices=tuple(able), dtype=dtype).sorted_by(sort)
 
     def dtype_of(self, device: Hardware) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -68,6 +69,23 @@ def value(path: str, number: float) -> str:
             return seconds(number)
         case _:
             return si(number, "B/s")
+
+
+def is_second_hand(figure: Figure) -> bool:
+    """Whether a vendor's figure was read at a third party, which the source of such a figure says in these words.
+
+    >>> sources = ("8 TOPS (brief, p. 3)", "8 TOPS (brief, as quoted by example.com)", "8 TOPS, as listed in a table")
+    >>> [is_second_hand(Figure(value=4e12, kind="datasheet", source=source)) for source in sources]
+    [False, True, True]
+    """
+    return figure.kind == "datasheet" and re.search(r"\bas (quoted|listed)\b", figure.source, re.IGNORECASE) is not None
+
+
+def kind(figure: Figure | None, absent: str) -> str:
+    """What kind of number a figure is, and whether it comes at second hand; `absent` where that is not known."""
+    if figure is None:
+        return absent
+    return f"{figure.kind}, second-hand" if is_second_hand(figure) else figure.kind
 
 
 def worth(device: Hardware, dtype: str) -> str:

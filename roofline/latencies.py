@@ -28,6 +28,7 @@ COLUMNS = ("model", "latency_ms", "input_size", "batch", "dtype", "note")
 REQUIRED = ("model", "latency_ms")
 MAX_BYTES = 10_000_000
 LONGEST_MS = 1e9  # beyond any inference; catches other units
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def read_latencies(path: str | Path) -> tuple[Latency, ...]:
         LatencyError: The file is missing, is no CSV, lacks a column, or holds a value that makes no sense.
     """
     reader = csv.reader(io.StringIO(_text(Path(path)), newline=""), strict=True)
-    rows = _records(reader, path)
+    rows = (row for row in _records(reader, path) if any(cell.strip() for cell in row[1]))
     first = next(rows, None)
     if first is None:
         raise LatencyError(f"{path}: is empty; its first line names the columns: {','.join(COLUMNS)}")
@@ -70,12 +71,9 @@ def read_latencies(path: str | Path) -> tuple[Latency, ...]:
     columns = _columns(names, f"{path}:{line}")
     found: dict[tuple[object, ...], Latency] = {}
     for line, cells in rows:
-        if not any(cell.strip() for cell in cells):
-            continue
         if len(cells) != len(columns):
-            raise LatencyError(
-                f"{path}:{line}: {len(cells)} values, and {len(columns)} columns: quote what has a comma"
-            )
+            hint = "quote what has a comma" if len(cells) > len(columns) else "an empty one keeps its comma"
+            raise LatencyError(f"{path}:{line}: {len(cells)} values, and {len(columns)} columns: {hint}")
         row = _row(dict(zip(columns, (cell.strip() for cell in cells), strict=True)), line, path)
         known = found.setdefault((row.model, row.input_size, row.batch, row.dtype), row)
         if known.latency_s != row.latency_s:
@@ -116,6 +114,8 @@ def _records(reader: Iterator[list[str]], path: str | Path) -> Iterator[tuple[in
 
 def _columns(names: list[str], where: str) -> list[str]:
     columns = [name.strip().lower() for name in names]
+    if len(columns) == 1 and (";" in columns[0] or "\t" in columns[0]):
+        raise LatencyError(f"{where}: columns are separated by commas (got {columns[0][:40]!r})")
     for name in columns:
         if name not in COLUMNS:
             hint = did_you_mean(name, COLUMNS) or f" The columns are {', '.join(COLUMNS)}."
@@ -134,10 +134,9 @@ def _row(cells: dict[str, str], line: int, path: str | Path) -> Latency:
 
     if not cells["model"]:
         wrong("model", "must name a model")
-    try:
-        latency_ms = float(cells["latency_ms"])
-    except ValueError:
-        wrong("latency_ms", "must be a number of milliseconds")
+    if not _NUMBER.fullmatch(cells["latency_ms"]):
+        wrong("latency_ms", "must be a number of milliseconds, as in 2.4")
+    latency_ms = float(cells["latency_ms"])
     if not 0 < latency_ms < math.inf:
         wrong("latency_ms", "must be greater than 0, and finite")
     if latency_ms > LONGEST_MS:

@@ -7,8 +7,9 @@ are free. Weight bytes are parameters and buffers; activation bytes are all othe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -66,6 +67,9 @@ class LayerTable:
         weight_bytes: Parameters and buffers read.
         input_bytes, output_bytes: Other tensors read and written; their sum is the activation bytes.
         external_bytes: Those activation bytes that are inputs of the model, or outputs of it.
+        reuse: Finds, of each layer, the others, tensor by tensor, as pairs: the bytes of on-chip memory with which
+            these need not cross the memory bus (see `_Layers.reuse`), and how many they are. A function, as it takes
+            its time and few devices ask; None where it is not known, so that all cross.
         fusion, dtype, fused_activations, transposes: The choices made.
         params: Parameters of the model, a shared one counted once.
         peak_activation_bytes: The most activation memory alive at once in execution order (a size, not a traffic).
@@ -91,6 +95,7 @@ class LayerTable:
     params: int
     peak_activation_bytes: int
     uncounted_ops: tuple[UncountedOp, ...] = ()
+    reuse: Callable[[], NDArray[np.object_]] | None = None
 
     def __post_init__(self) -> None:
         for column in COLUMNS:
@@ -127,7 +132,9 @@ class LayerTable:
 
     def take(self, chosen: NDArray[np.bool_]) -> LayerTable:
         """The table with these layers alone; what is said of the whole model stays."""
-        return replace(self, **{column: getattr(self, column)[chosen] for column in COLUMNS})
+        whole = self.reuse
+        reuse = None if whole is None else lambda: whole()[chosen]
+        return replace(self, reuse=reuse, **{column: getattr(self, column)[chosen] for column in COLUMNS})
 
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, one row a layer."""
@@ -195,6 +202,7 @@ def lower(
         params=graph.params,
         peak_activation_bytes=layers.peak_activation_bytes(),
         uncounted_ops=_uncounted(graph, costs, groups, mem_bytes),
+        reuse=cache(lambda: _objects(layers.reuse())),
     )
 
 
@@ -325,6 +333,44 @@ class _Layers:
                 if transfer.external:
                     external[number] += transfer.bytes
         return sums["weight"], sums["input"], sums["output"], external
+
+    def reuse(self) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Of each layer, the on-chip room with which each of its tensors stays on the chip, and its bytes.
+
+        A layer keeps its tensors where all of them, its activation bytes, fit. It reads one from the chip if it fits
+        itself and so did the layers that wrote it; it writes one to memory alone if one of these, or of the layers that
+        read it, does not fit. So a tensor is written to memory if and only if a layer reads it from there. The model's
+        own inputs and outputs always cross; a tensor that nothing reads stays with the layer that writes it.
+        """
+        active = [sum(t.bytes for t in self.transfers(n) if t.role != "weight") for n in range(len(self.groups))]
+        tensor_of: dict[int, int] = {}  # a written value -> the tensor it is, or is a part of
+        latest: dict[int, int] = {}  # storage -> the tensor that was last written there
+        kept: dict[int, int] = {}  # tensor -> the most that a layer which writes it needs
+        used: dict[int, int] = {}  # and the most that one which writes or reads it needs
+        found: list[list[tuple[int, int, bool]]] = []  # of each layer: tensor, bytes, whether it writes them
+        for number, (group, needs) in enumerate(zip(self.groups, active, strict=True)):
+            own, moving = set(group.ops), []
+            for value, elements in self._reads[number]:
+                root = value.root
+                if not self._is_weight(value) and root.producer not in own and id(root) not in self._given:
+                    tensor = tensor_of.get(id(root), id(root))
+                    used[tensor] = max(used.get(tensor, 0), needs)
+                    moving.append((tensor, elements * self._bytes_of(value), False))
+            for value, elements in (written for index in group.ops for written in self._op_writes(index)):
+                if id(value) not in self._inner:
+                    tensor = id(value)
+                    if elements < self.graph.storage_elements.get(value.storage, 0):  # in place, a part of another
+                        tensor = latest.get(value.storage, tensor)
+                    tensor_of[id(value)] = latest[value.storage] = tensor
+                    kept[tensor], used[tensor] = (max(of.get(tensor, 0), needs) for of in (kept, used))
+                    if id(value) not in self._returned:
+                        moving.append((tensor, elements * self._bytes_of(value), True))
+            found.append(moving)
+        for needs, moving in zip(active, found, strict=True):
+            yield tuple(
+                (used[tensor] if is_written else max(needs, kept.get(tensor, 0)), size)
+                for tensor, size, is_written in moving
+            )
 
     def transfers(self, number: int) -> Iterator[Transfer]:
         """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""

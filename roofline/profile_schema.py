@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from roofline.hardware import DTYPES, LAYER_CLASSES
-from roofline.profiles import SCHEMA, ProfileEntry
+from roofline.profiles import MAC_CLASSES, SCHEMA, ProfileEntry
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ID: Final = f"urn:{SCHEMA.replace('/', ':')}"
@@ -26,8 +26,8 @@ def json_schema() -> dict[str, Any]:
         if field.get("default", ...) in (None, [], {}):
             del field["default"]  # an editor would offer to write out nothing
     fields["peak_gmacs_per_s"] |= _by(DTYPES)
-    for name in ("peak_share_by_class", "bandwidth_gb_per_s_by_class"):
-        fields[name] |= _by(LAYER_CLASSES)
+    fields["peak_share_by_class"] |= _by(MAC_CLASSES)
+    fields["bandwidth_gb_per_s_by_class"] |= _by(LAYER_CLASSES)
     for name, field in fields.items():
         field.pop("propertyNames", None)
         fields[name] = _with_figures(field)

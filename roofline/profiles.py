@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -49,6 +49,11 @@ from roofline.hardware import (
 )
 
 SCHEMA: Final = "roofline/hardware/1"
+# The classes of layers that do MACs, by `roofline.count`; a share of the peak changes no other.
+MacClass = Literal[
+    "conv", "depthwise_conv", "depthwise_conv_k7", "grouped_conv", "pointwise_conv", "linear", "matmul", "attention"
+]
+MAC_CLASSES: Final[tuple[MacClass, ...]] = get_args(MacClass)
 
 ONE, GIGA, MICRO, PICO, MEBI = Decimal(1), Decimal("1e9"), Decimal("1e-6"), Decimal("1e-12"), Decimal(2**20)
 
@@ -56,7 +61,7 @@ _BY_CLASS = ("peak_share_by_class", "bandwidth_gb_per_s_by_class")
 _MAX_BYTES = 1_000_000
 _MAX_DEPTH = 8
 _LOADER: type[yaml.CSafeLoader] | type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Path = tuple[str | int, ...]  # a place in a document, such as ("peak_gmacs_per_s", "int8", "value")
+Place = tuple[str | int, ...]  # in a document, such as ("peak_gmacs_per_s", "int8", "value")
 
 
 def _one_line(given: object) -> object:
@@ -89,12 +94,15 @@ class FigureEntry(_Entry):
     value: _Number = Field(title="Value", description="In the unit of the field's name; write 4700 or 4.7e+3.")
     kind: FigureKind = Field(
         title="Kind",
-        description="datasheet: printed by the vendor. derived: arithmetic on such figures, which the source shows. "
-        "fitted: chosen so that predictions meet latencies. measured: on the device. estimate: none of these. A time "
-        "on fitted or measured figures is a prediction, else a bound.",
+        description="datasheet: printed by the vendor; the source says where it is at second hand. "
+        "derived: arithmetic on such figures, which the source shows. fitted: chosen so that predictions meet "
+        "latencies. measured: on the device. estimate: none of these. A time on fitted or measured figures is a "
+        "prediction, else a bound.",
     )
     source: _Text = Field(
-        title="Source", description="What lets a stranger check it: a document and its page, a table, the arithmetic."
+        title="Source",
+        description="What lets a stranger check it: a document and its page, a table, the arithmetic; "
+        "of a figure at second hand, 'as quoted by' whom.",
     )
 
     def si(self, unit: Decimal) -> Figure:
@@ -160,11 +168,11 @@ class ProfileEntry(_Entry):
         description="max: arithmetic and memory overlap, the longer one counts. add: they do not.",
         examples=["add"],
     )
-    peak_share_by_class: dict[LayerClass, FigureEntry] = Field(
+    peak_share_by_class: dict[MacClass, FigureEntry] = Field(
         default_factory=dict,
         title="Share of the peak by class of layers, 0 to 1",
-        description="At which layers of a class do their MACs; of the others it is 1. Classes are the kinds of layers, "
-        "depthwise_conv_k7 (a kernel of 7 or more), transpose, and the activations.",
+        description="At which layers of a class do their MACs; of the others it is 1. Classes are the kinds of layers "
+        "that do MACs, and depthwise_conv_k7 (a kernel of 7 or more).",
         examples=[{"depthwise_conv": {"value": 0.125, "kind": "derived", "source": "16 of 128 lanes, manual, p. 12"}}],
     )
     vector_gops_per_s: FigureEntry | None = Field(
@@ -183,8 +191,9 @@ class ProfileEntry(_Entry):
     bandwidth_gb_per_s_by_class: dict[LayerClass, FigureEntry] = Field(
         default_factory=dict,
         title="Bandwidth by class of layers, GB/s",
-        description="Of all bytes of layers of a class, in place of the memory bandwidth; with one for transpose, a "
-        "view that reorders elements is a layer of its own.",
+        description="Of all bytes of layers of a class, in place of the memory bandwidth. Classes are the kinds of "
+        "layers, depthwise_conv_k7, transpose and the activations; with one for transpose, a view that reorders "
+        "elements is a layer of its own.",
         examples=[{"grouped_conv": {"value": 9, "kind": "fitted", "source": "latencies of 12 layers, table 3"}}],
     )
     layer_overhead_us: FigureEntry | None = Field(
@@ -336,21 +345,42 @@ def load_profile(reference: str | Path) -> Hardware:
     name = path.name.lower().removesuffix(".yaml").removesuffix(".yml").replace("-", "_")
     only_a_name = str(reference) == path.name or not path.name
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except (FileNotFoundError, IsADirectoryError, ValueError) as error:  # ValueError: a null byte
+        data = read_file(path)
+    except NoFileError as error:
         if only_a_name and name in bundled():
             return _load_bundled(name)
-        if isinstance(error, IsADirectoryError) and path.name:
-            raise ProfileError(f"{path}: is a directory; a profile is a YAML file") from None
-        if not only_a_name:
-            raise ProfileError(f"{path}: no such file") from None
+        if not only_a_name or (error.is_folder and path.name):
+            raise
         missing = ": no such file, and no bundled profile of that name" if path.suffix in (".yaml", ".yml") else ""
         hint = did_you_mean(name, bundled())
         raise ProfileError(f"unknown hardware {str(reference)!r}{missing}.{hint} 'roofline hw' lists all.") from None
+    return _parse(data, str(path)).hardware()
+
+
+class NoFileError(ProfileError):
+    """There is no file of that name: nothing, or a folder. It may yet be the name of a bundled profile."""
+
+    def __init__(self, path: Path, *, is_folder: bool) -> None:
+        super().__init__(f"{path}: is a directory; a profile is a YAML file" if is_folder else f"{path}: no such file")
+        self.is_folder = is_folder
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a profile's file; of one that is too large, as many as `examine` refuses.
+
+    Raises:
+        NoFileError: There is none.
+        ProfileError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, ValueError):  # ValueError: a null byte
+        raise NoFileError(path, is_folder=False) from None
+    except IsADirectoryError:
+        raise NoFileError(path, is_folder=True) from None
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
-    return _parse(data, str(path)).hardware()
 
 
 def parse_profile(data: bytes, file: str) -> Hardware:
@@ -376,18 +406,30 @@ def _parse(data: bytes, file: str, stem: str | None = None) -> ProfileEntry:
         file: What messages call it.
         stem: What its id has to be, if it matters.
     """
-    document, lines = _read(data, file)
-    entry, problems = _validated(document, lines, stem)
+    entry, problems, _ = examine(data, file, stem)
     if entry is None:
         first, *more = problems
         raise ProfileError(f"{file}:{first}" + (f" (+{len(more)} more)" if more else ""))
     return entry
 
 
-def _validated(
-    document: object, lines: Mapping[_Path, int], stem: str | None = None
-) -> tuple[ProfileEntry | None, list[str]]:
-    """Return the profile that a document holds; else None, and all that is wrong, each as ``line: field: what``."""
+def examine(
+    data: bytes, file: str, stem: str | None = None
+) -> tuple[ProfileEntry | None, list[str], Mapping[Place, int]]:
+    """Return the profile that a text holds, all that is wrong with it, and the line of each field.
+
+    Args:
+        data: The bytes of the file.
+        file: What messages call it.
+        stem: What its id has to be, if it matters.
+
+    Returns:
+        ``(entry, problems, lines)``: None and problems, each as ``line: field: what``; or a profile and no problem.
+
+    Raises:
+        ProfileError: It is no plain YAML at all; one line, with the file and the line.
+    """
+    document, lines = _read(data, file)
 
     def line(error: ErrorDetails) -> int:
         place = error["loc"]
@@ -400,11 +442,11 @@ def _validated(
         return error["loc"] != ("schema",), error["type"] == "missing", line(error)
 
     try:
-        return ProfileEntry.model_validate(document, context={"stem": stem}), []
+        return ProfileEntry.model_validate(document, context={"stem": stem}), [], lines
     except ValidationError as invalid:
         errors = sorted(invalid.errors(), key=rank)
     fields = [f"{_dotted(error['loc'])}: ".removeprefix(": ") for error in errors]
-    return None, [f"{line(e)}: {field}{_problem(e)}" for e, field in zip(errors, fields, strict=True)]
+    return None, [f"{line(e)}: {field}{_problem(e)}" for e, field in zip(errors, fields, strict=True)], lines
 
 
 def _problem(error: ErrorDetails) -> str:
@@ -430,7 +472,10 @@ def _problem(error: ErrorDetails) -> str:
         case "dict_type" | "too_short":
             return f"must list a figure by dtype, as in 'int8: {{value: ..., kind: ..., source: ...}}' {got}"
         case "literal_error" if place[0] in _BY_CLASS and place[-1] == "[key]":
-            return f"no class of layers.{did_you_mean(str(given), LAYER_CLASSES)} docs/profiles.md lists them"
+            if place[0] == "peak_share_by_class" and given in LAYER_CLASSES:
+                return f"such layers do no MACs, so no share of the peak changes them; {', '.join(MAC_CLASSES)} do"
+            near: tuple[str, ...] = MAC_CLASSES if place[0] == "peak_share_by_class" else LAYER_CLASSES
+            return f"no class of layers.{did_you_mean(str(given), near)} docs/profiles.md lists them"
         case "list_type" if place == ("onchip_holds",):
             return f"must be a list, as in [weights, activations] {got}"
         case "list_type":
@@ -458,10 +503,15 @@ def _number_hint(text: str) -> str:
         number = float(text)
     except ValueError:
         return ""
-    if not math.isfinite(number):
+    if not math.isfinite(number) or len(text) > 60:
         return ""
-    exponent = "e" in text.lower()
-    return "; YAML wants 4.7e+12 or 4700, not 4.7e12" if exponent else "; write it without quotes"
+    mantissa, _, exponent = text.lower().strip().partition("e")
+    if not exponent:
+        return "; write it without quotes"
+    point, sign = "" if "." in mantissa else ".0", "" if exponent[0] in "+-" else "+"
+    wanted = f"{mantissa}{point}e{sign}{exponent}"  # YAML 1.1: a number has a point, and its exponent a sign
+    missing = " and ".join(what for what, lacks in (("the point", point), ("the exponent's sign", sign)) if lacks)
+    return f"; YAML wants {missing}: {wanted}" if missing else "; write it without quotes"
 
 
 def _shown(value: object) -> str:
@@ -479,7 +529,7 @@ def _shown(value: object) -> str:
             return text if len(text) <= 60 else f"{text[:56]}...'"
 
 
-def _read(data: bytes, file: str) -> tuple[object, dict[_Path, int]]:
+def _read(data: bytes, file: str) -> tuple[object, dict[Place, int]]:
     """Return the plain data of a YAML text, and the line on which each of its fields stands."""
     if len(data) > _MAX_BYTES:
         raise ProfileError(f"{file}: larger than 1 MB; a profile is a page of YAML")
@@ -504,7 +554,7 @@ def _read(data: bytes, file: str) -> tuple[object, dict[_Path, int]]:
         raise ProfileError(f"{file}: not YAML: holds an escape that is no character") from None
     if root is None:
         return None, {(): 1}
-    lines: dict[_Path, int] = {(): root.start_mark.line + 1}
+    lines: dict[Place, int] = {(): root.start_mark.line + 1}
     return _plain(root, (), lines, file), lines
 
 
@@ -520,7 +570,7 @@ def _refuse_all_but_plain(text: str, file: str) -> None:
             raise ProfileError(f"{where}: tags (!), anchors (&) and aliases (*) have no place in a profile")
 
 
-def _plain(node: yaml.Node, place: _Path, lines: dict[_Path, int], file: str) -> object:
+def _plain(node: yaml.Node, place: Place, lines: dict[Place, int], file: str) -> object:
     """Return `node` as text, number, bool, None, list or dict, and note the line of each field in `lines`."""
     lines.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
@@ -540,7 +590,7 @@ def _plain(node: yaml.Node, place: _Path, lines: dict[_Path, int], file: str) ->
     return mapping
 
 
-def _dotted(place: _Path) -> str:
+def _dotted(place: Place) -> str:
     """Return the field of a place, less list positions and pydantic's mark for the key itself."""
     steps = (step for step in place if isinstance(step, str) and step != "[key]")
     return ".".join(step if step.isprintable() and len(step) <= 60 else _shown(step) for step in steps)

@@ -29,7 +29,7 @@ MAX_BYTES = 256 * 10**6  # a result of 300 layers has 150 kB
 
 
 def load_saved(path: str | Path) -> dict[str, Any]:
-    """Read a saved analysis, sweep, comparison or what-if.
+    """Read a saved analysis, sweep, comparison, what-if, measurement or comparison of activations.
 
     Raises:
         SavedError: There is no such file, it is not JSON, no result of roofline, of a schema that this version does
@@ -482,6 +482,288 @@ class _WhatIf(TypedDict):
     versions: dict[str, str]
 
 
+class _MeasuredModel(TypedDict):
+    reference: str
+    name: str
+    input_shape: _InputShape
+    params: Count | None
+
+
+class _Summary(TypedDict):
+    median: Number
+    ci95: Interval
+    p10: Number
+    p90: Number
+    min: Number
+    iqr: Number
+    n: Count
+
+
+class _Sample(TypedDict):
+    wall_s: Number
+    factor: Positive
+    at_s: Number
+    flags: Many[str]
+    round: Count
+    process: Count
+
+
+class _LayerTime(TypedDict):
+    name: str
+    kind: str
+    ops: str
+    latency_s: Number | None
+    ci95_s: Many[Number | None]
+
+
+class _Gap(TypedDict):
+    whole_s: Number
+    layers_s: Number
+    free_ops: Count
+    free_ops_s: Number
+    ops: Count
+    module_calls: Count
+    dispatch_s: Number
+    modules_s: Number
+    unexplained_s: Signed
+
+
+class _LayerTimes(TypedDict):
+    rows: Many[_LayerTime]
+    gap: _Gap
+
+
+class _Measurement(TypedDict):
+    model: _MeasuredModel
+    device: str
+    mode: str
+    dtype: str
+    batch: Count
+    threads: Count
+    latency_s: _Summary
+    reference_latency_s: _Summary
+    kernel_latency_s: _Summary | None
+    between_process: Number | None
+    process_medians_s: Many[Number]
+    status: str
+    flags: dict[str, Count]
+    left_out: Count
+    cores_used: Number
+    is_interrupted: bool
+    notes: Many[str]
+    layers: _LayerTimes | None
+    samples: NotRequired[Many[_Sample]]
+
+
+class _Failure(TypedDict):
+    model: str
+    reason: str
+
+
+class _Factor(TypedDict):
+    median: Positive
+    p10: Positive
+    p90: Positive
+    n: Count
+
+
+class _Anchor(TypedDict, total=False):
+    names: Many[str]
+    reference_s: Many[Positive]
+    reference_source: str
+    factor: _Factor
+
+
+class _Run(TypedDict):
+    measurements: Many[_Measurement]
+    failures: Many[_Failure]
+    is_interrupted: bool
+    anchor: _Anchor
+    environment: dict[str, object]
+    versions: dict[str, str]
+
+
+class _Fusions(TypedDict):
+    none: Number
+    epilogue: Number
+    all: Number
+
+
+class _Parts(TypedDict):
+    macs: Number
+    activation_bytes: Number
+    weight_bytes: Number
+    class_bytes: Number
+    vector_ops: Number
+    layer_overhead: Number
+
+
+class _ActivationRow(TypedDict):
+    activation: str
+    label: str
+    params: Count
+    macs: Count
+    vector_ops: Count
+    mem_bytes: Count
+    predicted_s: dict[str, Number]
+    ratio_to_relu_predicted: dict[str, Number | None]
+    fusion_s: dict[str, _Fusions]
+    parts_s: dict[str, _Parts]
+    measured_s: Number | None
+    measured_ci95_s: Interval | None
+    reference_s: Number | None
+    reference_ci95_s: Interval | None
+    ratio_to_relu_measured: Number | None
+    ratio_to_relu_measured_ci95: Interval | None
+    status: str | None
+
+
+class _ActivationPlace(TypedDict):
+    id: str
+    name: str
+    dtype: str
+    fusion: str
+    latency_kind: Literal["bound", "prediction"]
+    are_equal: bool
+    reasons: Many[str]
+    figures: dict[str, _Figure]
+
+
+class _ActivationRun(TypedDict):
+    device: str
+    measurements: Many[_Measurement]
+    failures: Many[_Failure]
+    is_interrupted: bool
+    anchor: _Anchor
+    environment: dict[str, object]
+
+
+class _PublishedLatency(TypedDict):
+    label: str
+    device: str
+    runtime: str
+    latency_s: Number
+    ratio_to_relu: Number | None
+    source: str
+    confidence: str
+    note: str
+
+
+class _Agreement(TypedDict):
+    meaning: str
+
+
+class _ComparedModel(TypedDict):
+    reference: str
+    name: str
+    input_shape: _InputShape
+    arguments: dict[str, object]
+
+
+class _Counted(TypedDict):
+    dtype: str
+    fusion: str
+
+
+class _Activations(TypedDict):
+    verdict: str
+    model: _ComparedModel
+    batch: Count
+    counted: _Counted
+    rows: Annotated[Many[_ActivationRow], MinLen(1)]
+    profiles: Many[_ActivationPlace]
+    measurement: _ActivationRun | None
+    published: Many[_PublishedLatency]
+    agreements: Many[_Agreement]
+    notes: Many[str]
+    versions: dict[str, str]
+
+
+class _Level(TypedDict):
+    name: str
+    footprint_bytes: Count
+
+
+class _ElementwiseRow(TypedDict):
+    activation: str
+    level: str
+    footprint_bytes: Annotated[int, Gt(0), Lt(2**63)]
+    in_place: bool
+    latency_s: Number
+    overhead_s: Number
+    bytes_per_s: Positive
+    speed: Positive | None
+    bound: Literal["memory", "compute", "overhead"]
+    vector_ops_per_s: Positive | None
+    status: str
+
+
+class _Elementwise(TypedDict):
+    verdict: str
+    dtype: str
+    levels: Many[_Level]
+    rows: Many[_ElementwiseRow]
+    environment: dict[str, object]
+    notes: Many[str]
+    versions: dict[str, str]
+
+
+class _FittedParameter(TypedDict):
+    name: str
+    value: Number
+    unit: str
+    low: Number | None
+    high: Number | None
+    limited: Literal["both", "below", "above", "none"]
+
+
+class _RidgeBand(TypedDict):
+    dtype: str
+    value: Positive
+    low: Positive | None
+    high: Positive | None
+    curve: Annotated[Many[Interval], MinLen(1)]
+
+
+class _FittedRow(TypedDict):
+    line: Count
+    model: str
+    name: str
+    input_size: Shape | None
+    batch: Count
+    dtype: str
+    note: str
+    macs: Count
+    latency_s: Positive
+    predicted_s: Positive
+    error: Signed
+    loo_predicted_s: Positive
+    loo_error: Signed
+    loo_terms: Many[str]
+
+
+class _Fit(TypedDict):
+    device: str
+    source: str
+    ops: str
+    fusion: str
+    fused_activations: Many[str]
+    terms: Many[str]
+    terms_chosen: bool
+    parameters: Annotated[Many[_FittedParameter], MinLen(1)]
+    ridge_point_macs_per_byte: _RidgeBand
+    ridge_points: Annotated[Many[_RidgeBand], MinLen(1)]
+    spearman_roofline: Signed | None
+    spearman_macs: Signed | None
+    loo_mape: Number
+    loo_median: Number
+    loo_spearman: Signed | None
+    rows: Annotated[Many[_FittedRow], MinLen(1)]
+    remarks: Many[str]
+    versions: dict[str, str]
+    unseen_classes: NotRequired[Many[str]]
+
+
 def _sweep_fits(sweep: _Sweep) -> _Sweep:
     for number, model in enumerate(sweep["models"]):
         layers = model["layers"]
@@ -515,6 +797,27 @@ def _whatif_fits(whatif: _WhatIf) -> _WhatIf:
     return whatif
 
 
+def _activations_fit(comparison: _Activations) -> _Activations:
+    """ReLU is there, each row has a time and its parts at each profile, and what is measured is whole."""
+    if not any(row["activation"] == "relu" for row in comparison["rows"]):
+        raise ValueError("rows must hold one of relu, with which the others are compared")
+    for number, row in enumerate(comparison["rows"]):
+        for place in comparison["profiles"]:
+            for key in ("predicted_s", "ratio_to_relu_predicted", "fusion_s", "parts_s"):
+                if place["id"] not in row[key]:
+                    raise ValueError(f"rows[{number}].{key} must have {printable(place['id'][:60])}")
+        if len({row[key] is None for key in ("measured_s", "reference_s", "status")}) > 1:
+            raise ValueError(f"rows[{number}] must have all of what is measured, or nothing")
+    return comparison
+
+
+def _elementwise_fits(result: _Elementwise) -> _Elementwise:
+    for number, row in enumerate(result["rows"]):
+        if row["speed"] is None and row["bound"] != "overhead":
+            raise ValueError(f"rows[{number}].speed must be a number where it is {row['bound']}-bound")
+    return result
+
+
 def _length(items: Sized, key: str, like: Sized) -> None:
     if len(items) != len(like):
         raise ValueError(f"{key} must have {len(like)} items (it has {len(items)})")
@@ -525,4 +828,8 @@ SCHEMAS: Mapping[str, tuple[int, Any, Callable[..., object]]] = {  # newest vers
     "sweep": (1, _Sweep, _sweep_fits),
     "comparison": (1, _Comparison, _comparison_fits),
     "whatif": (1, _WhatIf, _whatif_fits),
+    "measurement": (1, _Run, lambda run: run),
+    "activations": (1, _Activations, _activations_fit),
+    "elementwise": (1, _Elementwise, _elementwise_fits),
+    "fit": (1, _Fit, lambda fit: fit),
 }

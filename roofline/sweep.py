@@ -49,7 +49,7 @@ OPERATIONS = {  # of Fig. 3 of the MobileNetV4 paper: the kinds of `roofline.lay
     "attention": ("attention", "matmul", "softmax"),
     "other": (),
 }
-NOT_ON_THE_AXIS = "The terms that a profile may add to eq. 1, such as a rate of vector ops or an overhead for each layer."
+NOT_ON_THE_AXIS = "Terms that a profile may add to eq. 1, such as a rate of vector ops or an overhead for each layer."
 _OPERATION_OF = {kind: operation for operation, kinds in OPERATIONS.items() for kind in kinds}
 
 Record = TypeVar("Record")

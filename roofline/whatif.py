@@ -40,6 +40,7 @@ STEP = 0.1  # how much better a figure is made
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 SIZES = (1 / 2, 5 / 8, 3 / 4, 7 / 8, 1, 9 / 8, 5 / 4, 3 / 2)  # of the present height and width; 128 to 384 of 256
 GROUPS = ("dtype", "batch", "input", "fusion")
+REFUSED = {"batch": "the model does not run with so many images", "input": "the model does not run at this size"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ class Alternative:
         name: To what.
         is_present: Whether that is how it is run now.
         dtype, fusion, batch, input_shapes: As it would be run.
-        skipped: Why it cannot be; empty if it can. Then what follows is None.
+        skipped: Why it cannot be, in a few words; empty if it can. Then what follows `detail` is None.
+        detail: What went wrong, in one line, where a model that is run so fails.
         latency_s: Of one pass, seconds.
         image_latency_s: For each image of the batch.
         ratio: That over the present one; None of a bound and a prediction, which are unlike numbers.
@@ -116,6 +118,7 @@ class Alternative:
     batch: int
     input_shapes: tuple[tuple[int, ...], ...]
     skipped: str = ""
+    detail: str = ""
     latency_s: float | None = None
     image_latency_s: float | None = None
     ratio: float | None = None
@@ -178,7 +181,8 @@ class WhatIf:
             or one of the two does not matter.
         alternatives: Other ways to run it, by group.
         layers: In the order of the analysis.
-        profiles: The bundled ones with a peak at this dtype, but for the device itself.
+        profiles: The bundled ones with a peak at this dtype, but for the device itself, those that only teach, and
+            peaks of a device of which a fitted profile is there too.
     """
 
     analysis: Analysis
@@ -458,8 +462,11 @@ def _placed(analysis: Analysis, fusion: str | None) -> Iterator[Placed]:
     """The model on each bundled profile with a peak at this dtype."""
     dtype = analysis.layers.dtype
     lowered: dict[Any, Any] = {}
-    for device in load_all():
-        if device.id == analysis.hardware.id or dtype not in device.peak_macs_per_s:
+    devices = [device for device in load_all() if dtype in device.peak_macs_per_s]
+    fitted = {device.id for device in devices if device.latency_kind(dtype) == "prediction"}
+    for device in devices:
+        is_twin = device.id.endswith("_peak") and device.id.removesuffix("_peak") in fitted
+        if device.id == analysis.hardware.id or device.device_class == "abstract" or is_twin:
             continue
         how = (fusion or device.default_fusion, device.fused_activations, device.copies_transposes)
         if how not in lowered:
@@ -521,8 +528,7 @@ class _Network:
 
         from roofline.trace import trace
 
-        if self.image is None:
-            raise RooflineError("it takes other inputs than one tensor")
+        assert self.image is not None, "what takes other inputs is not run in other ways"
         sizes = list(self.image.shape)
         if batch is not None:
             sizes[0] = batch
@@ -592,12 +598,15 @@ def _tried(
     if is_present:
         prediction, graph = analysis.prediction, analysis.graph
     else:
+        if network.image is None and group not in ("dtype", "fusion"):
+            return _skipped(analysis, group, name, how, "it takes other inputs than one tensor")
         if how["dtype"] not in hardware.peak_macs_per_s:
             return _skipped(analysis, group, name, how, "the profile has no peak for it")
         try:
             graph = analysis.graph if group in ("dtype", "fusion") else network.at(batch=batch, size=size)
         except RooflineError as error:
-            return _skipped(analysis, group, name, how, str(error), batch=batch)
+            detail = " ".join(str(error).split())
+            return _skipped(analysis, group, name, how, REFUSED[group], detail, batch=batch)
         choices = {"fused_activations": hardware.fused_activations, "transposes": hardware.copies_transposes, **how}
         prediction = predict(lower(graph, **choices), hardware)
     shapes = tuple(value.shape for value in graph.inputs)
@@ -625,11 +634,18 @@ def _tried(
 
 
 def _skipped(
-    analysis: Analysis, group: str, name: str, how: Mapping[str, Any], why: str, *, batch: int | None = None
+    analysis: Analysis,
+    group: str,
+    name: str,
+    how: Mapping[str, Any],
+    why: str,
+    detail: str = "",
+    *,
+    batch: int | None = None,
 ) -> Alternative:
     return Alternative(
         group=group, name=name, is_present=False, dtype=how["dtype"], fusion=how["fusion"],
-        batch=batch or analysis.batch, input_shapes=(), skipped=why,
+        batch=batch or analysis.batch, input_shapes=(), skipped=why, detail=detail,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ SCALES = {
     "overheads_s": "overheads",
     "peak_macs_per_s": "peak",
 }
+OTHERS = {"dtype": "dtypes", "batch": "batches", "input": "sizes", "fusion": "fusions"}
 FUSIONS = {"none": "no fusion", "epilogue": "epilogue fusion"}
 SAME = 0.005  # relative; what changes less than this is not worth a word
 
@@ -46,8 +47,11 @@ def verdict(whatif: WhatIf) -> str:
     target = seconds(whatif.target_s)
     if not whatif.is_met:
         lead = f"{_latency(whatif)}, {times(whatif.latency_s / whatif.target_s)} the target of {target}."
-        if _is_firm_bound(whatif):
+        basis = words.basis_of(whatif.analysis)
+        if basis == "ceilings" or (basis == "bus" and _alone_is_too_long(whatif)):
             lead += " No run on this device reaches it."
+        elif basis == "bus":
+            lead += " On this device only a run that keeps more in on-chip memory could reach it."
         return f"{lead} {_what_would_do(whatif, 'It takes')}"
     spare = f"{significant(100 * (1 - whatif.latency_s / whatif.target_s), 2)} %"
     if whatif.analysis.latency_kind == "prediction":
@@ -62,16 +66,14 @@ def _latency(whatif: WhatIf) -> str:
     latency = seconds(whatif.latency_s)
     if whatif.analysis.latency_kind == "prediction":
         return f"Predicted latency {latency}"
-    if not _is_firm_bound(whatif):
+    if words.basis_of(whatif.analysis) == "estimate":
         return f"Latency bound, on estimated figures: {latency}"
     return f"Latency bound: at least {latency}"
 
 
-def _is_firm_bound(whatif: WhatIf) -> bool:
-    """Whether the latency is a bound on a vendor's figures, which no run can beat."""
-    analysis, hardware = whatif.analysis, whatif.analysis.hardware
-    overheads = hardware.layer_overhead_s or hardware.inference_overhead_s
-    return analysis.latency_kind == "bound" and not words._is_estimated(analysis) and not overheads
+def _alone_is_too_long(whatif: WhatIf) -> bool:
+    """Whether the target is not reached however few bytes cross the memory bus."""
+    return any(way.name == "bandwidth" and way.limit_latency_s > (whatif.target_s or 0.0) for way in whatif.ways)
 
 
 def _what_it_answers_to(whatif: WhatIf) -> str:
@@ -154,7 +156,10 @@ def answers(whatif: WhatIf) -> list[str]:
         within = whatif.within()
         if within and not whatif.is_met:
             named = [f"{in_words(other.group, other.name)} ({seconds(other.latency_s or 0.0)})" for other in within]
-            lines.append(f"On the device as it is, these are within the target: {', '.join(named)}.")
+            are = (
+                "are within the target" if whatif.analysis.latency_kind == "prediction" else "leave the target possible"
+            )
+            lines.append(f"On the device as it is, these {are}: {', '.join(named)}.")
     best = next(iter(whatif.best_layers(1)), None)
     if best is not None and max(best.half_bytes_s, best.half_macs_s) > 0:
         what = "bytes" if best.half_bytes_s >= best.half_macs_s else "MACs"
@@ -223,6 +228,31 @@ def what_changes(whatif: WhatIf, other: Alternative) -> str:
         if key in changed
     ]
     return ", ".join(parts) or "nothing that costs time"
+
+
+def within(latency_s: float | None, latency_kind: str | None, target_s: float) -> str:
+    """Whether a latency is within a target: ``yes``, ``no``, of a bound no more than ``possible``; empty without one.
+
+    >>> within(1e-3, "prediction", 2e-3), within(1e-3, "bound", 2e-3), within(3e-3, "bound", 2e-3)
+    ('yes', 'possible', 'no')
+    """
+    if latency_s is None:
+        return ""
+    return "no" if latency_s > target_s else "yes" if latency_kind == "prediction" else "possible"
+
+
+def rows(whatif: WhatIf) -> list[tuple[str, Alternative]]:
+    """The alternatives by group, with what they are called; those of a group that fail for one reason are one row."""
+    found: list[tuple[str, Alternative]] = []
+    for group, several in OTHERS.items():
+        of_group = [other for other in whatif.alternatives if other.group == group]
+        failing = [other for other in of_group if other.detail]
+        for other in of_group:
+            if len(failing) < 2 or other not in failing:
+                found.append((in_words(group, other.name), other))
+            elif other is failing[0]:
+                found.append((f"{len(failing)} other {several}", other))
+    return found
 
 
 def in_words(group: str, name: str) -> str:

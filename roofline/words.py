@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
+from roofline.hardware import terms_in_force
 from roofline.units import percent, printable, seconds, shape, significant
 
 if TYPE_CHECKING:
@@ -11,24 +13,58 @@ if TYPE_CHECKING:
     from roofline.models import Entry
 
 
-def _what_it_is(analysis: Analysis) -> str:
-    """What kind of number the latency is, and why."""
+def basis(latency_kind: str, terms: Mapping[str, Any], kinds: Collection[str]) -> Basis:
+    """What a latency stands on, and so how firm it is; from the plainest to the firmest.
+
+    Args:
+        latency_kind: ``bound`` or ``prediction``.
+        terms: Of the device, as `Hardware.terms` has them; one that is not there is absent.
+        kinds: Of the figures on which the latency depends.
+
+    >>> basis("bound", {}, {"datasheet"}), basis("bound", {"onchip_bytes": 2**20}, {"derived"})
+    ('ceilings', 'bus')
+    """
+    if latency_kind == "prediction":
+        return "prediction"
+    if not kinds or "estimate" in kinds:
+        return "estimate"
+    held = set(terms.get("onchip_holds") or ())
+    if set(terms_in_force(terms)) - {"onchip_holds", "onchip_bytes"}:
+        return "terms"
+    return "bus" if terms.get("onchip_bytes") and held != {"weights", "activations"} else "ceilings"
+
+
+def why(on: Basis, terms: Mapping[str, Any]) -> str:
+    """What makes a latency what it is; to follow "a prediction: " or "a bound: "."""
+    if on != "terms":
+        return WHY[on]
+    added = terms_in_force(terms)
+    parts = [
+        ("times that add up", "combine" in added),
+        ("rates for single kinds of work", bool(added.keys() & RATES)),
+        ("an overhead on top", bool(added.keys() & {"layer_overhead_s", "inference_overhead_s"})),
+    ]
+    return f"a roofline on the vendor's figures, with {' and '.join(part for part, there in parts if there)}"
+
+
+Basis = Literal["prediction", "ceilings", "bus", "terms", "estimate"]
+WHY: Mapping[str, str] = {
+    "prediction": "a roofline whose figures are fitted to latencies or measured",
+    "ceilings": "a roofline on the vendor's figures, which no run can beat",
+    "bus": "a roofline on the vendor's figures, by the traffic of the memory bus; a run that keeps more in on-chip "
+    "memory may be faster",
+    "estimate": "a roofline on estimated figures, and as good as these",
+}
+RATES = frozenset(
+    {"peak_share_by_class", "vector_ops_per_s", "weight_bandwidth_bytes_per_s", "bandwidth_bytes_per_s_by_class"}
+)
+
+
+def basis_of(analysis: Analysis) -> Basis:
+    """What the latency of an analysis stands on."""
     hardware = analysis.hardware
-    if analysis.latency_kind == "prediction":
-        return "a prediction: a roofline whose figures are fitted to latencies or measured"
-    if _is_estimated(analysis):
-        return "a bound: a roofline on estimated figures, and as good as these"
-    more = ["times that add up"] if hardware.combine == "add" else []
-    if hardware.layer_overhead_s or hardware.inference_overhead_s:
-        more.append("an overhead on top")
-    if more:
-        return f"a bound: a roofline on datasheet figures, with {' and '.join(more)}"
-    return "a bound: a roofline on the vendor's figures, which no run can beat"
-
-
-def _is_estimated(analysis: Analysis) -> bool:
-    figures = analysis.hardware.figures_of_time(analysis.layers.dtype).values()
-    return not figures or any(figure.kind == "estimate" for figure in figures)
+    kinds = {figure.kind for figure in hardware.figures_of_time(analysis.layers.dtype).values()}
+    return basis(analysis.latency_kind, hardware.terms(), kinds)
 
 
 def verdict(analysis: Analysis) -> str:
@@ -36,7 +72,7 @@ def verdict(analysis: Analysis) -> str:
     totals = analysis.totals()
     compute = totals["compute_bound_share"]
     lead = "Predicted latency" if analysis.latency_kind == "prediction" else "Latency bound: at least"
-    if analysis.latency_kind == "bound" and _is_estimated(analysis):
+    if basis_of(analysis) == "estimate":
         lead = "Latency bound, on estimated figures:"
     overhead_s, layers_s = totals["inference_overhead_s"], float(analysis.prediction.layers_s)
     overhead = f"{seconds(overhead_s)} of it overhead of the inference, " if overhead_s else ""
@@ -68,7 +104,7 @@ def outside_the_layers(analysis: Analysis) -> str:
 
 def notes(analysis: Analysis) -> list[str]:
     """What a reader has to know of the numbers: what they are, what was chosen, what was not counted."""
-    lines = [f"This is {_what_it_is(analysis)}."]
+    lines = [f"This is a {analysis.latency_kind}: {why(basis_of(analysis), analysis.hardware.terms())}."]
     if analysis.defaults:
         lines.append(f"Taken as defaults: {', '.join(analysis.defaults)}.")
     lines.append(uncounted(analysis))

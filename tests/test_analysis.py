@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import roofline
-from roofline import Analysis, Hardware, RooflineError
+from roofline import Analysis, Hardware, RooflineError, comparison_words
 from roofline.analysis import LAYER_COLUMNS, SCHEMA
+from roofline.comparison import compare
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.layers import KINDS
 
@@ -573,27 +574,51 @@ def test_a_bound_is_called_a_bound_and_a_prediction_a_prediction(mobile: Analysi
 
 
 SOURCED = {"figures": figures("datasheet")}
+BUS = "by the traffic of the memory bus; a run that keeps more in on-chip memory may be faster."
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "This is a bound: a roofline on the vendor's figures, which no run can beat."),
-        ({"combine": "add"}, "This is a bound: a roofline on datasheet figures, with times that add up."),
-        ({"layer_overhead_s": 1e-6}, "This is a bound: a roofline on datasheet figures, with an overhead on top."),
-        ({"inference_overhead_s": 1e-6}, "This is a bound: a roofline on datasheet figures, with an overhead on top."),
+        ({}, "a bound: a roofline on the vendor's figures, which no run can beat."),
+        ({"onchip_bytes": 8}, f"a bound: a roofline on the vendor's figures, {BUS}"),
+        (
+            {"onchip_bytes": 8, "onchip_holds": frozenset({"activations"})},
+            f"a bound: a roofline on the vendor's figures, {BUS}",
+        ),
+        (
+            {"onchip_bytes": 8, "onchip_holds": frozenset({"activations", "weights"})},
+            "a bound: a roofline on the vendor's figures, which no run can beat.",
+        ),
+        ({"combine": "add"}, "a bound: a roofline on the vendor's figures, with times that add up."),
+        ({"layer_overhead_s": 1e-6}, "a bound: a roofline on the vendor's figures, with an overhead on top."),
+        ({"inference_overhead_s": 1e-6}, "a bound: a roofline on the vendor's figures, with an overhead on top."),
         (
             {"combine": "add", "inference_overhead_s": 1e-6},
-            "This is a bound: a roofline on datasheet figures, with times that add up and an overhead on top.",
+            "a bound: a roofline on the vendor's figures, with times that add up and an overhead on top.",
         ),
-        ({"weight_bandwidth_bytes_per_s": 1e9}, "This is a bound: a roofline on the vendor's figures, which"),
-        ({"figures": figures("estimate")}, "This is a bound: a roofline on estimated figures, and as good as these."),
-        ({"figures": figures("fitted"), "combine": "add"}, "This is a prediction: "),
+        *(
+            (
+                {name: value, "onchip_bytes": 8},
+                "a bound: a roofline on the vendor's figures, with rates for single kinds of work.",
+            )
+            for name, value in {
+                "weight_bandwidth_bytes_per_s": 1e9,
+                "bandwidth_bytes_per_s_by_class": {"norm": 1e9},
+                "peak_share_by_class": {"conv": 0.5},
+                "vector_ops_per_s": 1e9,
+            }.items()
+        ),
+        ({"figures": figures("estimate")}, "a bound: a roofline on estimated figures, and as good as these."),
+        ({"figures": figures("fitted"), "combine": "add"}, "a prediction: "),
     ],
 )
 def test_the_notes_say_what_kind_of_number_it_is(changes: dict[str, Any], said: str) -> None:
-    hardware = device(**SOURCED | {"onchip_bytes": 8} | changes)
-    assert roofline.analyze(nn.Linear(8, 4), PAIR[0], hw=hardware).to_dict()["notes"][0].startswith(said)
+    """And a comparison, which reads the plain data, says the same."""
+    analysis = roofline.analyze(nn.Linear(8, 4), PAIR[0], hw=device(**SOURCED | changes))
+    assert analysis.to_dict()["notes"][0].startswith(f"This is {said}")
+    (note, *_) = comparison_words.notes(compare([analysis.to_dict()] * 2))
+    assert note.startswith(f"The latencies are {said.removeprefix('a ').replace(': ', 's: each ', 1)}")
 
 
 def test_a_bound_on_an_estimated_size_of_the_chips_memory_says_so_where_that_counts() -> None:

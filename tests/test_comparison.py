@@ -436,15 +436,23 @@ def test_the_overhead_of_an_inference_is_outside_the_layers() -> None:
     assert [unlike.what for unlike in difference.unlike] == ["terms"]
 
 
-@pytest.mark.parametrize("terms", [{"combine": "add"}, {"layer_overhead_s": 1e-6}, {"inference_overhead_s": 1e-6}])
-def test_a_bound_on_more_than_ceilings_is_not_said_to_be_unbeatable(terms: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("terms", "added"),
+    [
+        ({"combine": "add"}, "times that add up"),
+        ({"layer_overhead_s": 1e-6}, "an overhead on top"),
+        ({"combine": "add", "inference_overhead_s": 1e-6}, "times that add up and an overhead on top"),
+        ({"peak_share_by_class": {"conv": 0.5}}, "rates for single kinds of work"),
+    ],
+)
+def test_a_bound_on_more_than_ceilings_is_not_said_to_be_unbeatable(terms: dict[str, Any], added: str) -> None:
     options: dict[str, Any] = {"kind": "bound", "figures": "datasheet"}
     both = notes(compare([with_terms(terms, **options), with_terms(terms, model="b", **options)]))
-    assert both[0].endswith("a roofline on datasheet figures, with times that add up or an overhead on top.")
+    assert both[0] == f"The latencies are bounds: each a roofline on the vendor's figures, with {added}."
     one = notes(compare([with_terms(terms, **options), with_terms({}, device="q", **options)]), ["A", "B"])
     assert one == [
-        "B: a bound, a roofline on datasheet figures, which no run can beat.",
-        "A: a bound, a roofline on datasheet figures, with times that add up or an overhead on top.",
+        "B: a bound, a roofline on the vendor's figures, which no run can beat.",
+        f"A: a bound, a roofline on the vendor's figures, with {added}.",
     ]
 
 
@@ -455,8 +463,9 @@ def test_the_size_of_a_memory_that_holds_something_may_make_a_bound_an_estimate(
     holding = with_terms({"figures": figures, "onchip_holds": ["weights"], "onchip_bytes": 8}, device="q", **options)
     idle = with_terms({"figures": figures, "onchip_bytes": 8}, **options)
     assert notes(compare([idle, holding]), ["A", "B"]) == [
-        "A: a bound, a roofline on datasheet figures, which no run can beat.",
-        "B: a bound on estimated figures, as good as these.",
+        "A: a bound, a roofline on the vendor's figures, by the traffic of the memory bus; a run that keeps more in "
+        "on-chip memory may be faster.",
+        "B: a bound, a roofline on estimated figures, and as good as these.",
     ]
 
 
@@ -466,8 +475,8 @@ def test_bounds_on_estimates_are_called_so() -> None:
         [plain(net, kind="bound", figures="estimate"), plain(net, device="q", kind="bound", figures="datasheet")]
     )
     assert notes(result, ["A", "B"]) == [
-        "B: a bound, a roofline on datasheet figures, which no run can beat.",
-        "A: a bound on estimated figures, as good as these.",
+        "B: a bound, a roofline on the vendor's figures, which no run can beat.",
+        "A: a bound, a roofline on estimated figures, and as good as these.",
     ]
 
 

@@ -30,8 +30,7 @@ TERMS: list[tuple[dict[str, Any], str]] = [  # what is added, and what the formu
     ),
     (
         {"onchip_holds": ["activations"], "onchip_bytes": 8 * 2**20},
-        "Layers whose inputs and outputs fit into the 8 MiB of on-chip memory move none of them but those of the model "
-        "itself.",
+        "Tensors that pass between layers whose inputs and outputs fit into the 8 MiB of on-chip memory stay there.",
     ),
     (
         {"onchip_holds": ["weights"], "onchip_bytes": 2**19},

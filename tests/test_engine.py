@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class Layer:
     output_bytes: int = 0
     vector_ops: int = 0
     external_bytes: int = 0
+    reuse: tuple[tuple[int, int], ...] = ()  # the room with which these bytes stay on the chip, and how many they are
     kind: str = "other"
     ops: str = "op"
     kernel: tuple[int, ...] = ()
@@ -92,6 +94,7 @@ def table(*layers: Layer, dtype: str = "int8") -> LayerTable:
         input_shape=objects((1,) for _ in layers),
         output_shape=objects((1,) for _ in layers),
         dtype=dtype,
+        reuse=lambda: objects(layer.reuse for layer in layers),
         **columns,
     )
 
@@ -353,9 +356,11 @@ def classed_layers(draw: st.DrawFn) -> Layer:
         )
     )
     layer = draw(layer_list_items)
-    return replace(
-        layer, kind=kind, ops=ops, kernel=kernel, external_bytes=draw(st.integers(0, layer.activation_bytes))
-    )
+    external = draw(st.integers(0, layer.activation_bytes))
+    one = draw(st.integers(0, layer.activation_bytes - external))
+    rooms = [layer.activation_bytes + more for more in draw(st.lists(st.integers(0, 10**12), min_size=2, max_size=2))]
+    reuse = tuple(zip(rooms, (one, layer.activation_bytes - external - one), strict=True))
+    return replace(layer, kind=kind, ops=ops, kernel=kernel, external_bytes=external, reuse=reuse)
 
 
 classed_lists = st.lists(classed_layers(), min_size=1, max_size=6)
@@ -500,11 +505,11 @@ def test_an_inference_may_have_an_overhead_that_is_in_no_layer() -> None:
     assert (float(nothing.latency_s), float(nothing.compute_bound_share)) == (6e-3, 0)
 
 
-ON_CHIP = [  # weights, inputs and outputs, and what of these is the model's own
-    Layer(macs=0, weight_bytes=100, input_bytes=300, output_bytes=200, external_bytes=300),
-    Layer(macs=0, weight_bytes=250, input_bytes=200, output_bytes=100),
-    Layer(macs=0, weight_bytes=400, input_bytes=100, output_bytes=600),
-    Layer(macs=0, weight_bytes=50, input_bytes=600, output_bytes=10, external_bytes=10),
+ON_CHIP = [  # a chain: weights, inputs and outputs, what of these is the model's own, and what passes on
+    Layer(0, 100, 300, 200, external_bytes=300, reuse=((500, 200),)),  # the second layer is the smaller
+    Layer(0, 250, 200, 100, reuse=((500, 200), (700, 100))),
+    Layer(0, 400, 100, 600, reuse=((700, 100), (700, 600))),
+    Layer(0, 50, 600, 10, external_bytes=10, reuse=((700, 600),)),
 ]
 
 
@@ -512,13 +517,15 @@ ON_CHIP = [  # weights, inputs and outputs, and what of these is the model's own
     ("size", "holds", "weights", "activations"),
     [
         (10_000, (), [100, 250, 400, 50], [500, 300, 700, 610]),
-        (610, ("activations",), [100, 250, 400, 50], [300, 0, 700, 10]),  # the third needs 700
-        (609, ("activations",), [100, 250, 400, 50], [300, 0, 700, 610]),
+        (10_000, ("activations",), [100, 250, 400, 50], [300, 0, 0, 10]),
+        (699, ("activations",), [100, 250, 400, 50], [300, 100, 700, 610]),  # the third needs 700
+        (499, ("activations",), [100, 250, 400, 50], [500, 300, 700, 610]),
         (350, ("weights",), [0, 0, 400, 50], [500, 300, 700, 610]),  # 100 + 250 fit; 50 more would, behind the 400
         (349, ("weights",), [0, 250, 400, 50], [500, 300, 700, 610]),
         (960, ("weights", "activations"), [0, 250, 400, 50], [300, 0, 0, 10]),  # 960 - 700 leave room for the 100
         (1500, ("weights", "activations"), [0, 0, 0, 0], [300, 0, 0, 10]),  # 700 + 800
         (99, ("weights", "activations"), [100, 250, 400, 50], [500, 300, 700, 610]),
+        (500, ("weights", "activations"), [100, 250, 400, 50], [300, 100, 700, 610]),  # 400 bytes rather than 350
     ],
 )
 def test_what_the_chip_holds_does_not_cross_the_memory_bus(
@@ -531,12 +538,40 @@ def test_what_the_chip_holds_does_not_cross_the_memory_bus(
     assert mem_time_s == [w + a for w, a in zip(weights, activations, strict=True)]
 
 
+def test_weights_and_activations_part_the_chip_such_that_the_fewest_bytes_cross() -> None:
+    """Weights of 700 and 100 bytes, or a tensor of 300, written and read, that takes room for 750."""
+    layers = table(
+        Layer(0, 700, 300, 300, external_bytes=300, reuse=((750, 300),)),
+        Layer(0, 100, 300, 450, external_bytes=450, reuse=((750, 300),)),
+    )
+    both = frozenset({"weights", "activations"})
+
+    def crossing(size: int) -> list[list[int]]:
+        return [sizes.tolist() for sizes in crossing_bytes(layers, device(1, 1, onchip_bytes=size, onchip_holds=both))]
+
+    assert crossing(699) == [[700, 100], [600, 750]]
+    assert crossing(750) == crossing(800 - 1) == [[0, 100], [600, 750]]
+    assert crossing(800) == [[0, 0], [600, 750]]
+    assert crossing(1449) == [[0, 0], [600, 750]]  # 749 beside 700
+    assert crossing(1450) == [[0, 100], [300, 450]]
+    assert crossing(1550) == [[0, 0], [300, 450]]
+
+
 def test_all_terms_at_once_by_hand() -> None:
     layers = table(
-        Layer(1_000_000, 200_000, 500_000, 400_000, external_bytes=500_000, kind="conv"),
-        Layer(1_000_000, 100_000, 800_000, 300_000, vector_ops=50_000, kind="depthwise_conv", kernel=(7, 7)),
-        Layer(0, 0, 600_000, 600_000, kind="copy", ops="transpose"),
-        Layer(2_000_000, 900_000, 100_000, 50_000, external_bytes=50_000, kind="linear"),
+        Layer(1_000_000, 200_000, 500_000, 400_000, external_bytes=500_000, kind="conv", reuse=((1_100_000, 400_000),)),
+        Layer(
+            1_000_000,
+            100_000,
+            800_000,
+            300_000,
+            vector_ops=50_000,
+            kind="depthwise_conv",
+            kernel=(7, 7),
+            reuse=((1_100_000, 800_000), (1_200_000, 300_000)),
+        ),
+        Layer(0, 0, 600_000, 600_000, kind="copy", ops="transpose", reuse=((1_200_000, 600_000),) * 2),
+        Layer(2_000_000, 900_000, 100_000, 50_000, external_bytes=50_000, kind="linear", reuse=((1_200_000, 100_000),)),
     )
     hardware = device(
         4e9, 2e9, combine="add", vector_ops_per_s=1e8, layer_overhead_s=1e-5, inference_overhead_s=1e-3,
@@ -545,13 +580,14 @@ def test_all_terms_at_once_by_hand() -> None:
         onchip_holds=frozenset({"weights", "activations"}),
     )  # fmt: skip
     prediction = predict(layers, hardware)
-    # All activations but the transpose's 1.2 MB fit. The depthwise layer's 1.1 MB leave 50 kB: too little for weights.
+    # All activations but the transpose's 1.2 MB fit, so what it reads and writes crosses. The depthwise layer's 1.1 MB
+    # leave 50 kB: too little for weights.
     assert prediction.mac_time_s.tolist() == pytest.approx([0.25e-3, 1e-3, 0, 0.5e-3])
     assert prediction.vector_time_s.tolist() == pytest.approx([0, 0.5e-3, 0, 0])
     assert prediction.mem_time_s.tolist() == pytest.approx(
-        [0.5e6 / 2e9 + 0.2e6 / 1e9, 0.1e6 / 1e9, 1.2e6 / 0.4e9, 0.05e6 / 2e9 + 0.9e6 / 1e9]
+        [0.5e6 / 2e9 + 0.2e6 / 1e9, 0.3e6 / 2e9 + 0.1e6 / 1e9, 1.2e6 / 0.4e9, 0.15e6 / 2e9 + 0.9e6 / 1e9]
     )
-    layers_s = [0.25e-3 + 0.45e-3, 1e-3 + 0.5e-3 + 0.1e-3, 3e-3, 0.5e-3 + 0.925e-3]
+    layers_s = [0.25e-3 + 0.45e-3, 1e-3 + 0.5e-3 + 0.25e-3, 3e-3, 0.5e-3 + 0.975e-3]
     assert prediction.layer_latency_s.tolist() == pytest.approx([time + 1e-5 for time in layers_s])
     assert prediction.memory_bound.tolist() == [True, False, True, True]
     assert float(prediction.latency_s) == pytest.approx(sum(layers_s) + 4e-5 + 1e-3)
@@ -626,6 +662,21 @@ def test_memory_on_the_chip_never_costs_time_and_saves_none_where_nothing_fits(
     ]
     tiny = predict(table(*larger), replace(holding, onchip_bytes=1))
     assert tiny.layer_latency_s.tolist() == predict(table(*larger), without).layer_latency_s.tolist()
+
+
+@laws
+@given(classed_lists, st.sets(st.sampled_from(["weights", "activations"]), min_size=1), st.data())
+def test_a_larger_memory_on_the_chip_never_moves_more_bytes(
+    layers: list[Layer], holds: set[str], data: st.DataObject
+) -> None:
+    sizes = sorted(data.draw(st.lists(st.integers(1, 4 * 10**12), min_size=2, max_size=5)))
+    rows = [
+        np.array(crossing_bytes(table(*layers), device(1, 1, onchip_bytes=size, onchip_holds=frozenset(holds))))
+        for size in sizes
+    ]
+    for less, more in pairwise(rows):
+        assert more.sum() <= less.sum()
+        assert (more <= less).all() or len(holds) == 2
 
 
 def test_layer_times_takes_plain_numbers_and_lists() -> None:

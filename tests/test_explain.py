@@ -433,9 +433,9 @@ def test_every_figure_that_was_used_has_its_kind_and_source(analysis: Analysis, 
     dtype = analysis.layers.dtype
     figures = analysis.hardware.figures
     for written in explanations:
-        for path in (f"peak_macs_per_s.{dtype}", "bandwidth_bytes_per_s"):
+        for path, is_used in ((f"peak_macs_per_s.{dtype}", written.row["macs"] > 0), ("bandwidth_bytes_per_s", True)):
             figure = figures[path]
-            assert f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" in written.sources
+            assert (f"{path} = {figure.value:g} ({figure.kind}): {figure.source}" in written.sources) == is_used
         assert any("arXiv:2404.10518" in line and dtype in line for line in written.sources)
 
 
@@ -482,6 +482,43 @@ def test_a_convolution_by_hand() -> None:
         "bandwidth_bytes_per_s = 1e+10 (measured): a stopwatch",
         "fp16: 2 bytes an element; formula: eq. 1 of arXiv:2404.10518",
     ]
+
+
+def test_no_intensity_is_told_where_vector_ops_or_a_sum_decide() -> None:
+    """The ridge point parts two sides; these layers are on neither."""
+
+    def times(**changes: Any) -> str:
+        written = explain(roofline.analyze(Zoo(), INPUTS, hw=toy(**changes)), "stem.0")
+        return "\n".join(next(lines for head, lines in written if head.startswith("Time")))
+
+    assert "the ridge point" in times()
+    assert "the ridge point" in times(vector_ops_per_s=1e15)
+    assert "ridge point" not in times(vector_ops_per_s=1e6)
+    assert "ridge point" not in times(combine="add")
+
+
+def test_the_sources_are_those_of_the_figures_that_the_layer_uses() -> None:
+    paths = [
+        "peak_macs_per_s.fp16", "bandwidth_bytes_per_s", "peak_share_by_class.conv",
+        "peak_share_by_class.depthwise_conv", "bandwidth_bytes_per_s_by_class.gelu", "layer_overhead_s",
+        "inference_overhead_s", "vector_ops_per_s",
+    ]  # fmt: skip
+    hardware = toy(
+        figures={path: Figure(value=1.0, kind="fitted", source="here") for path in paths},
+        peak_share_by_class={"conv": 0.5, "depthwise_conv": 0.25}, bandwidth_bytes_per_s_by_class={"gelu": 1e9},
+        layer_overhead_s=1e-6, overhead_layers="macs", inference_overhead_s=1e-3, vector_ops_per_s=1e9,
+    )  # fmt: skip
+    net = nn.Sequential(nn.Conv2d(4, 4, 3), nn.GELU())
+    analysis = roofline.analyze(net, torch.zeros(1, 4, 8, 8), hw=hardware, dtype="fp16")
+
+    def used(layer: str) -> list[str]:
+        *lines, _ = dict(explain(analysis, layer))["Sources"]
+        return [line.partition(" = ")[0] for line in lines]
+
+    assert used("0") == [
+        "peak_macs_per_s.fp16", "bandwidth_bytes_per_s", "peak_share_by_class.conv", "layer_overhead_s",
+    ]  # fmt: skip
+    assert used("1") == ["bandwidth_bytes_per_s_by_class.gelu", "vector_ops_per_s"]
 
 
 def test_a_transposed_convolution_spreads_its_input() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from roofline import RooflineError
 from roofline.errors import ProfileError
 from roofline.hardware import Figure, Hardware
 from roofline.hardware_list import COLUMNS, SCHEMA, HardwareList, basis, find, is_pattern
-from roofline.hardware_words import defaults, figures, formula, name, value
+from roofline.hardware_words import defaults, figures, formula, kind, name, value
 from roofline.profile_template import template
 from roofline.profiles import bundled, load_all, load_profile
 
@@ -101,9 +102,12 @@ def test_when_nothing_is_left_it_is_said_what_was_asked_for() -> None:
     with pytest.raises(ProfileError, match=r"^no device of class cpu or gpu and dtype bf16 among pixel6_tpu$"):
         HardwareList.of(["pixel6_tpu"], classes=["cpu", "gpu"], dtype="bf16")
     with pytest.raises(
-        ProfileError, match=r"^no device of dtype fp32 among pixel6_tpu, pixel8_tpu, pixel4_dsp, \.\.\.$"
+        ProfileError,
+        match=r"fp32 among pixel6_tpu, pixel8_tpu, pixel4_dsp, \.\.\. \(they list: int8\)$",
     ):
         HardwareList.of(["pixel6_tpu", "pixel8_tpu", "pixel4_dsp", "pixel6_cpu"], dtype="fp32")
+    with pytest.raises(ProfileError, match=r" among nvidia_v100, pixel6_tpu \(they list: fp32, fp16, int8\)$"):
+        HardwareList.of(["nvidia_v100", "pixel6_tpu"], dtype="bf16")
 
 
 # In which order
@@ -192,10 +196,10 @@ def test_a_time_is_worth_what_its_weakest_figure_is_or_is_a_prediction(kinds: tu
 
 
 def test_the_verdict_names_both_ends_and_what_times_are_worth() -> None:
-    listed = HardwareList.of(["pixel6_tpu", "pixel4_dsp", "nvidia_a100"])
+    listed = HardwareList.of(["pixel6_tpu", "coral_edgetpu_usb", "nvidia_a100"])
     assert listed.verdict() == (
-        "3 devices with ridge points from 76.5 MACs/byte (nvidia_a100, fp16) to 347 (pixel4_dsp, int8). "
-        "Times on them: 2 predictions, 1 bound on vendors' figures."
+        "3 devices with ridge points from 76.5 MACs/byte (nvidia_a100, fp16) to 4000 (coral_edgetpu_usb, int8). "
+        "Times on them: 1 prediction, 1 bound on vendors' figures, 1 bound on estimates."
     )
     assert HardwareList.of(["pixel6_tpu"]).verdict() == "pixel6_tpu has a ridge point of 96.3 MACs/byte at int8."
 
@@ -228,6 +232,15 @@ def test_no_figure_of_a_bundled_profile_is_left_untold(device: Hardware) -> None
     for path, number, figure in figures(device):
         assert figure is not None
         assert figure.value == pytest.approx(number, rel=1e-6), path
+
+
+def test_a_vendor_s_figure_that_a_third_party_quotes_is_second_hand() -> None:
+    of = {name: load_profile(name).figures for name in ("nvidia_a100_40gb", "google_tpu_v2", "coral_edgetpu_usb")}
+    assert kind(of["nvidia_a100_40gb"]["bandwidth_bytes_per_s"], "-") == "datasheet, second-hand"
+    assert kind(of["google_tpu_v2"]["peak_macs_per_s.bf16"], "-") == "datasheet"  # Google's own list
+    assert kind(of["coral_edgetpu_usb"]["peak_macs_per_s.int8"], "-") == "datasheet"
+    assert kind(Figure(value=1, kind="derived", source="8 TOPS / 2, as quoted by x"), "-") == "derived"
+    assert kind(None, "-") == "-"
 
 
 @pytest.mark.parametrize(
@@ -264,3 +277,11 @@ def test_the_formula_is_told_with_the_terms_it_has(terms: dict[str, Any], expect
 )
 def test_the_defaults_are_told(fields: dict[str, Any], expected: str) -> None:
     assert defaults(toy(**fields)).endswith(expected)
+
+
+def test_every_key_of_its_json_is_documented() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+    section = text.partition("# The JSON of hardware profiles\n")[2].partition("\n# ")[0]
+    rows = {name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    listed = HardwareList(devices=(ALL_TERMS,)).to_dict()
+    assert rows == {*listed, *listed["profiles"][0]}

@@ -25,7 +25,8 @@ from roofline.units import si, significant
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 HEAVY = {"torch", "numpy", "pandas", "plotly", "scipy", "fvcore", "jinja2"}
-MINE = template("mine").replace("kind: estimate", "kind: datasheet").replace("TODO: document", "product brief")
+MINE = template("mine").replace("kind: estimate", "kind: datasheet").replace("TODO: document, page", "brief, p. 3")
+MINE = re.sub(r"^(bandwidth.*)brief, p\. 3", r"\1brief, p. 4", MINE, flags=re.MULTILINE)
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +199,13 @@ def test_of_several_files_each_is_told_and_a_bad_one_is_exit_code_2(command: Com
     assert lines[3] == "none.yaml: no such file"
 
 
+@pytest.mark.parametrize("name", ["pixel6_tpu", "Pixel6-TPU"])
+def test_a_bundled_name_is_no_file_to_check(name: str, command: Command) -> None:
+    run = command("hw", "check", name)
+    told = f"{name}: no such file; a check takes files, and 'roofline hw pixel6_tpu' tells the bundled profile\n"
+    assert (run.returncode, run.stdout) == (2, told)
+
+
 def test_a_file_s_name_cannot_steer_the_terminal(command: Command) -> None:
     run = command("hw", "check", "\x1b[31mred.yaml")
     assert run.returncode == 2
@@ -266,13 +274,16 @@ def test_page_and_answer_are_not_one_file(command: Command) -> None:
         ("''", r"unknown hardware ''\."),
         ("shcema", r"unknown hardware 'shcema'.* Did you mean 'schema'\?$"),
         ("chekc mine.yaml", r"unknown hardware 'chekc'.* Did you mean 'check'\?$"),
+        ("cheque mine.yaml", r"unknown hardware 'cheque'.* Did you mean 'check'\?$"),
+        ("newfoundland", r"unknown hardware 'newfoundland'\. 'roofline hw' lists all\.$"),
         ("'nvdia_*'", r"no bundled profile matches 'nvdia_\*'\. Did you mean 'nvidia_"),
         ("bad.yaml", r"bad\.yaml:\d+: class: must be .* \(\+1 more\)$"),
         ("folder", r"folder: is a directory"),
         ("none.yaml", r"unknown hardware 'none\.yaml': no such file"),
         ("pixel6_tpu none/none.yaml", r"none/none\.yaml: no such file$"),
         ("pixel6_tpu --class cpu", r"no device of class cpu among pixel6_tpu$"),
-        ("--class dsp --dtype bf16", r"no device of class dsp and dtype bf16 among the bundled profiles$"),
+        ("pixel4_dsp --dtype fp16", r"no device of dtype fp16 among pixel4_dsp \(it lists: int8\)$"),
+        ("--class dsp --dtype bf16", r"of class dsp and dtype bf16 among the bundled profiles \(they list: int8\)$"),
         ("--class tpu", r"'--class': 'tpu' is not one of"),
         ("--sort size", r"'--sort': 'size' is not one of"),
         ("--dtype int4", r"'--dtype': 'int4' is not one of"),

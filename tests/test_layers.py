@@ -520,6 +520,69 @@ def test_an_input_that_is_overwritten_is_none_any_more() -> None:
     assert layers.external_bytes.tolist() == [8 * PIXELS, 8 * PIXELS, 4 * PIXELS]
 
 
+# --- what can stay on the chip: the room that each tensor needs, and its bytes -------------------------------------
+
+
+def reuse(model: nn.Module, *inputs: Tensor, **options: Any) -> list[tuple[tuple[int, int], ...]]:
+    """In units of one channel."""
+    find = table(model, *inputs, **options).reuse
+    assert find is not None
+    return [tuple((room // PIXELS, size // PIXELS) for room, size in pairs) for pairs in find()]
+
+
+def test_a_tensor_stays_on_the_chip_if_both_the_layer_that_writes_it_and_the_one_that_reads_it_fit() -> None:
+    """Layers of 2 + 12, 12 + 2 and 2 + 1 channels: where the last alone fits, its input was written to memory."""
+    chain = nn.Sequential(conv1x1(2, 12), conv1x1(12, 2), conv1x1(2, 1))
+    assert reuse(chain, maps(2)) == [((14, 12),), ((14, 12), (14, 2)), ((14, 2),)]
+    chain = nn.Sequential(conv1x1(1, 2), conv1x1(2, 12), conv1x1(12, 1))  # 3, 14 and 13: the first alone fits
+    assert reuse(chain, maps(1)) == [((14, 2),), ((14, 2), (14, 12)), ((14, 12),)]
+
+
+def test_a_tensor_is_written_to_memory_once_for_the_one_reader_that_does_not_fit() -> None:
+    net = Net(
+        lambda net, x: (net.b(y := net.a(x)), net.c(y[:, :1])), a=conv1x1(1, 2), b=conv1x1(2, 20), c=conv1x1(1, 3)
+    )
+    assert reuse(net, maps(1)) == [((22, 2),), ((22, 2),), ((4, 1),)]  # the third reads a half of it, from the chip
+
+
+def test_the_models_outputs_cross_but_may_be_read_from_the_chip() -> None:
+    net = Net(lambda net, x: (lambda y: (net.b(y), y, x))(net.a(x)), a=conv1x1(8, 4), b=conv1x1(4, 2))
+    assert reuse(net, maps(8)) == [(), ((12, 4),)]
+
+
+def test_a_tensor_that_nothing_reads_stays_with_the_layer_that_writes_it() -> None:
+    net = Net(lambda net, x: net.b(torch.split(net.a(x), [2, 2], 1)[0].relu()), a=conv1x1(1, 4), b=conv1x1(2, 1))
+    assert reuse(net, maps(1)) == [((5, 4),), ((5, 2), (4, 2)), ((4, 2),)]
+    unread = Net(lambda net, x: (net.a(x), net.b(x))[1], a=conv1x1(1, 4), b=conv1x1(1, 2))
+    assert reuse(unread, maps(1)) == [((5, 4),), ()]
+
+
+def test_what_is_written_into_a_part_of_a_tensor_is_of_that_tensor() -> None:
+    """Of 8 channels, written by a layer of 1 + 8, an add in place reads and writes 2: 2 + 2 + 2 with its operand."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        y, z = net.a(x), net.b(x)
+        y[:, :2] += z
+        result: Tensor = net.c(y)
+        return result
+
+    net = Net(forward, a=conv1x1(1, 8), b=conv1x1(1, 2), c=conv1x1(8, 1))
+    assert reuse(net, maps(1)) == [((9, 8),), ((6, 2),), ((9, 2), (6, 2), (9, 2)), ((9, 8),)]
+
+
+def test_what_a_fused_layer_keeps_inside_needs_no_room() -> None:
+    chain = nn.Sequential(conv1x1(2, 4), nn.ReLU(), conv1x1(4, 1))
+    assert reuse(chain, maps(2), fusion="epilogue") == [((6, 4),), ((6, 4),)]
+    assert reuse(chain, maps(2)) == [((8, 4),), ((8, 4), (8, 4)), ((8, 4),)]
+
+
+def test_chosen_layers_keep_the_room_that_their_tensors_need() -> None:
+    layers = table(nn.Sequential(conv1x1(2, 12), nn.ReLU(), conv1x1(12, 2)), maps(2))
+    find = layers.take(layers.is_in("pointwise_conv")).reuse
+    assert find is not None
+    assert [pairs[0][0] // PIXELS for pairs in find()] == [24, 24]
+
+
 # --- peak activation memory, by hand ------------------------------------------------------------------------------
 # A tensor is there from the layer that writes it to the last that reads it; an input from the start, an output to the
 # end. What a fused layer keeps inside is never there. (One channel is 16 bytes at int8.)
@@ -955,6 +1018,49 @@ def test_the_models_own_bytes_are_among_those_of_each_layer(net: RandomNet) -> N
     for layers in both(net):
         assert (layers.external_bytes >= 0).all()
         assert (layers.external_bytes <= layers.activation_bytes).all()
+
+
+@laws
+@given(networks())
+def test_every_byte_that_is_not_the_models_own_can_stay_on_a_chip_that_has_room_for_the_largest_layer(
+    net: RandomNet,
+) -> None:
+    for layers in both(net):
+        assert layers.reuse is not None
+        for pairs, external, active in zip(layers.reuse(), layers.external_bytes, layers.activation_bytes, strict=True):
+            assert sum(size for _, size in pairs) + external == active
+            assert all(active <= room <= layers.activation_bytes.max() for room, _ in pairs)
+
+
+@laws
+@given(networks(without=("partial_add",)), st.data())
+def test_a_tensor_is_written_to_memory_exactly_where_a_layer_reads_it_from_there(
+    net: RandomNet, data: st.DataObject
+) -> None:
+    """Op by op, on a chip of any size: who wrote what, who fits, what each so reads and writes."""
+    graph = trace(net, maps(4))
+    layers = lower(graph, dtype="int8")
+    room = data.draw(st.sampled_from([0, *layers.activation_bytes.tolist()]))
+    fits = (layers.activation_bytes <= room).tolist()
+    assert layers.reuse is not None
+    kept = [sum(size for need, size in pairs if need <= room) for pairs in layers.reuse()]
+
+    running = [(op, item) for op in graph.ops if (item := cost(op)) is not None]
+    layer_of = {id(out): layer for layer, (op, _) in enumerate(running) for out in op.outputs}
+    given_, returned = ({id(value.root) for value in values} for values in (graph.inputs, graph.outputs))
+    from_memory: dict[int, bool] = {}  # written value -> whether a layer reads it from memory
+    crossing = layers.external_bytes.tolist()
+    for layer, (op, item) in enumerate(running):
+        for value, elements in item.reads or [(value, value.elements) for value in op.inputs]:
+            if not value.is_weight and id(value.root) not in given_:
+                crosses = not (fits[layer] and fits[layer_of[id(value.root)]])
+                from_memory[id(value.root)] = from_memory.get(id(value.root), False) or crosses
+                crossing[layer] += crosses * elements
+    for layer, (op, item) in enumerate(running):
+        for value, elements in item.writes or [(out, out.elements) for out in op.outputs]:
+            if id(value) not in returned:
+                crossing[layer] += from_memory.get(id(value), not fits[layer]) * elements
+    assert [active - kept_ for active, kept_ in zip(layers.activation_bytes.tolist(), kept, strict=True)] == crossing
 
 
 @laws

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from roofline.errors import ProfileError
-from roofline.profile_check import Checked, check_profile
-from roofline.profiles import bundled, load_profile
+from roofline.hardware import DeviceClass
+from roofline.profile_check import RIDGE_POINTS, Checked, check_profile
+from roofline.profiles import bundled, load_all, load_profile
 
 PROFILES = Path(__file__).parents[1] / "hwprofiles"
 GOOD = """\
@@ -116,7 +118,10 @@ def test_what_is_no_profile_at_all_is_one_problem(text: str, problem: str) -> No
     ("name", "problem"),
     [
         ("none.yaml", "none.yaml: no such file"),
-        ("pixel6_tpu", "pixel6_tpu: no such file"),  # bundled ones are ours to check
+        (  # bundled ones are ours to check
+            "pixel6_tpu",
+            "pixel6_tpu: no such file; a check takes files, and 'roofline hw pixel6_tpu' tells the bundled profile",
+        ),
         ("folder", "folder: is a directory; a profile is a YAML file"),
         ("a\0b", "a\0b: no such file"),
         ("my_device.yaml/x", "my_device.yaml/x: cannot be read: Not a directory"),
@@ -139,10 +144,10 @@ def test_an_id_that_is_not_the_file_s_name() -> None:
 
 @pytest.mark.parametrize(
     ("peak", "bandwidth", "warned"),
-    [(40, 800, []), (1, 20, []), (0.9, 20, ["int8"]), (100_000, 20, []), (100_001, 20, ["int8"]), (8, 30e6, ["int8"])],
+    [(40, 100, []), (6, 20, []), (5.9, 20, ["int8"]), (40_000, 20, []), (40_001, 20, ["int8"]), (8, 30e6, ["int8"])],
 )
-def test_a_ridge_point_that_no_device_has(peak: float, bandwidth: float, warned: list[str]) -> None:
-    """From 0.05 to 5000 MACs/byte, as `tests/test_profiles.py` asks of the bundled ones."""
+def test_a_ridge_point_that_no_device_of_its_class_has(peak: float, bandwidth: float, warned: list[str]) -> None:
+    """Of an NPU, from 0.3 to 2000 MACs/byte."""
     found = warnings(
         ('  fp16: {value: 2000, kind: derived, source: "half of int8, manual, p. 7"}\n', ""),
         ("value: 4000", f"value: {peak:.1f}"), ("value: 40,", f"value: {bandwidth:.1f},"),
@@ -154,8 +159,8 @@ def test_bytes_in_the_place_of_gigabytes_are_seen() -> None:
     """34.1e6 for 34.1: MB/s, written where GB/s belong."""
     (line, _) = warnings(("value: 40,", "value: 34100000,"))
     assert line == (
-        "6: warning: peak_gmacs_per_s.fp16: with this bandwidth the ridge point is 0.0000587 MACs/byte; devices have "
-        "0.05 to 5000: is each figure in units of 1e9?"
+        "6: warning: peak_gmacs_per_s.fp16: with this bandwidth the ridge point is 0.0000587 MACs/byte; devices of "
+        "class npu have 0.3 to 2000: is each figure in units of 1e9?"
     )
 
 
@@ -168,9 +173,11 @@ def test_a_narrower_dtype_that_is_slower_wants_a_note(wide: str, narrow: str, wa
         ("  int8: {value: 4000", f"  {wide}: {{value: 4000"),
         ("default_dtype: int8", f"default_dtype: {narrow}"),
     ]
-    told = [f"6: warning: peak_gmacs_per_s.{narrow}: is below that of {wide}, and no notes say why"]
-    assert warnings(*swapped) == (told if warned else [])
-    assert warnings(*swapped, ("name: My Device\n", "name: My Device\nnotes: It has no units for it.\n")) == []
+    told = f"warning: peak_gmacs_per_s.{narrow}: is below that of {wide}, and no notes on {narrow} say why"
+    assert warnings(*swapped) == ([f"6: {told}"] if warned else [])
+    for note, heard in ((f"It has no units for {narrow.upper()}.", True), ("It is a fine device.", False)):
+        left = [f"7: {told}"] if warned and not heard else []
+        assert warnings(*swapped, ("name: My Device\n", f"name: My Device\nnotes: {note}\n")) == left
 
 
 def test_equal_peaks_are_common() -> None:
@@ -194,8 +201,77 @@ def test_a_source_that_is_none(source: str) -> None:
     ]
 
 
-def test_one_document_may_be_the_source_of_all_figures() -> None:
-    assert warnings(('"8 TOPS, brief, p. 3"', '"brief, p. 4"')) == []
+def test_one_document_may_be_the_source_of_all_figures_but_not_in_the_same_words() -> None:
+    assert warnings(('"8 TOPS, brief, p. 3"', '"34.1 GB/s, brief, p. 4"')) == []
+    assert warnings(('"8 TOPS, brief, p. 3"', '"brief, p. 4"')) == [
+        "7: warning: peak_gmacs_per_s.int8, bandwidth_gb_per_s: have the same source, word for word: does it print "
+        "each of them? Say where, and the figure as printed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("peaks", "warned"),
+    [
+        ({"fp16": (156000, "312 TFLOPS"), "int8": (312000, "624 TOPS")}, []),
+        ({"fp32": (9750, "19.5 TFLOPS"), "fp16": (312000, "624 TFLOPS")}, ["fp16 32 fp32"]),
+        ({"fp32": (9750, "19.5 TFLOPS"), "fp16": (156000, "312 TFLOPS dense")}, []),
+        ({"fp16": (156000, "312 TFLOPS dense"), "int8": (624000, "1248 TOPS")}, ["int8 4 fp16"]),
+        ({"fp16": (60500, "121 TFLOPS dense"), "bf16": (121000, "242 TFLOPS"), "int8": (242000, "485 TOPS")},
+         ["int8 4 fp16"]),
+        ({"fp16": (100000, "200 TFLOPS"), "int8": (210000, "420 TOPS")}, []),
+    ],
+)  # fmt: skip
+def test_a_peak_that_may_be_one_with_sparsity(peaks: dict[str, tuple[float, str]], warned: list[str]) -> None:
+    """The A100 prints 19.5, 312 and 624; with sparsity 624 and 1248."""
+    written = "".join(f'  {d}: {{value: {v}, kind: datasheet, source: "{s}, p. 1"}}\n' for d, (v, s) in peaks.items())
+    both = GOOD[GOOD.index("  fp16:") : GOOD.index("bandwidth")]
+    last = list(peaks)[-1]
+    changes = [(both, written), ("value: 40,", "value: 2039,"), ("class: npu", "class: gpu"),
+               ("default_dtype: int8", f"default_dtype: {last}")]  # fmt: skip
+    found = [
+        re.search(r"peak_gmacs_per_s\.(\w+): is (\S+) times that of (\w+): with sparsity\?", w)
+        for w in warnings(*changes)
+    ]
+    assert [" ".join(match.groups()) for match in found if match] == warned
+    noted = [*changes, ("name: My Device\n", f"name: My Device\nnotes: Its units for {last} are others.\n")]
+    assert warnings(*noted) == []
+
+
+def test_a_derived_peak_shows_whence_it_is_and_may_be_any_multiple() -> None:
+    assert warnings(("value: 4000, kind: datasheet", "value: 8000, kind: derived")) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("layer_overhead_us: {value: 1000, kind: measured, source: x}", None),
+        ("layer_overhead_us: {value: 4000, kind: measured, source: x}", "a layer starts with 4 ms: is it in micros"),
+        ("inference_overhead_us: {value: 100000, kind: measured, source: x}", None),
+        (
+            "inference_overhead_us: {value: 250000, kind: fitted, source: x}",
+            "an inference starts with 250 ms: is it",
+        ),
+        ("overhead_layers: macs", "changes nothing without layer_overhead_us"),
+        ("overhead_layers: all", None),
+    ],
+)
+def test_an_overhead_that_is_too_large_or_of_nothing(line: str, told: str | None) -> None:
+    found = warnings(("name: My Device\n", f"name: My Device\n{line}\n"))
+    assert [w.partition(f"{line.partition(':')[0]}: ")[2][: len(told or "")] for w in found] == ([told] if told else [])
+
+
+def test_overheads_of_some_layers_need_an_overhead() -> None:
+    both = "overhead_layers: macs\nlayer_overhead_us: {value: 4, kind: measured, source: x}\n"
+    assert warnings(("name: My Device\n", f"name: My Device\n{both}")) == []
+
+
+@pytest.mark.parametrize("device_class", get_args(DeviceClass))
+def test_the_bundled_profiles_are_well_within_the_ridge_points_of_their_class(device_class: DeviceClass) -> None:
+    devices = [device for device in load_all() if device.device_class == device_class]
+    points = [device.ridge_point(dtype) for device in devices for dtype in device.peak_macs_per_s]
+    low, high = RIDGE_POINTS[device_class]
+    assert low <= min(points) / 3
+    assert high >= max(points) * 3
 
 
 def test_a_share_of_the_peak_beyond_all_of_it() -> None:

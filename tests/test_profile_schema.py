@@ -11,9 +11,10 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from roofline.errors import ProfileError
+from roofline.hardware import LAYER_CLASSES
 from roofline.profile_schema import EDITOR_LINE, json_schema
 from roofline.profile_template import template
-from roofline.profiles import FigureEntry, ProfileEntry, bundled, load_profile
+from roofline.profiles import MAC_CLASSES, FigureEntry, ProfileEntry, bundled, load_profile
 
 PROFILES = Path(__file__).parents[1] / "hwprofiles"
 VALIDATOR = Draft202012Validator(json_schema())
@@ -74,7 +75,8 @@ def test_every_field_is_explained_with_its_unit() -> None:
 def test_an_editor_can_offer_names_where_the_loader_knows_them() -> None:
     fields = json_schema()["properties"]
     assert set(fields["peak_gmacs_per_s"]["properties"]) == {"fp32", "fp16", "bf16", "int8"}
-    assert "depthwise_conv_k7" in fields["peak_share_by_class"]["properties"]
+    assert set(fields["peak_share_by_class"]["properties"]) == set(MAC_CLASSES)
+    assert set(fields["bandwidth_gb_per_s_by_class"]["properties"]) == set(LAYER_CLASSES)
     assert fields["class"]["enum"] == ["cpu", "gpu", "dsp", "npu", "edgetpu", "abstract"]
 
 
@@ -137,6 +139,8 @@ SAME = [  # what is put in place of what, and whether it is a profile
     ("[relu, relu6]", "[relu]\nnotes: [one]", False),
     ("[relu, relu6]", f"[relu]\npeak_share_by_class: {{linear: {FIGURE}}}", True),
     ("[relu, relu6]", f"[relu]\npeak_share_by_class: {{liner: {FIGURE}}}", False),
+    ("[relu, relu6]", f"[relu]\npeak_share_by_class: {{softmax: {FIGURE}}}", False),
+    ("[relu, relu6]", f"[relu]\nbandwidth_gb_per_s_by_class: {{softmax: {FIGURE}}}", True),
     ("[relu, relu6]", f"[relu]\nbandwidth_gb_per_s_by_class: {{transpose: {FIGURE}}}", True),
     ("[relu, relu6]", "[relu]\nonchip_holds: []", True),
     ("[relu, relu6]", "[relu]\nonchip_holds: [weights]", False),

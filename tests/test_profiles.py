@@ -13,10 +13,11 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import roofline
 from roofline import hwprofiles, profiles
 from roofline.errors import ProfileError
 from roofline.hardware import ACTIVATIONS, DTYPES, LAYER_CLASSES, NO_TERMS, Figure, Hardware
-from roofline.profiles import SCHEMA, ProfileEntry, bundled, load_all, load_profile
+from roofline.profiles import MAC_CLASSES, SCHEMA, ProfileEntry, bundled, load_all, load_profile
 
 PROFILE = """\
 # the lines of this profile are numbered in the tests
@@ -257,7 +258,23 @@ BAD = [  # what stands in the profile above, what stands there instead, the whol
         "value: 4000",
         "value: 4.7e12",
         "my.yaml:9: peak_gmacs_per_s.int8.value: must be a number "
-        "(got the text '4.7e12'; YAML wants 4.7e+12 or 4700, not 4.7e12)",
+        "(got the text '4.7e12'; YAML wants the exponent's sign: 4.7e+12)",
+    ),
+    (
+        "value: 4000",
+        "value: 1e+8",
+        "my.yaml:9: peak_gmacs_per_s.int8.value: must be a number (got the text '1e+8'; YAML wants the point: 1.0e+8)",
+    ),
+    (
+        "value: 4000",
+        "value: 1E8",
+        "my.yaml:9: peak_gmacs_per_s.int8.value: must be a number "
+        "(got the text '1E8'; YAML wants the point and the exponent's sign: 1.0e+8)",
+    ),
+    (
+        "value: 4000",
+        "value: '4.0e+3'",
+        "my.yaml:9: peak_gmacs_per_s.int8.value: must be a number (got the text '4.0e+3'; write it without quotes)",
     ),
     (
         "value: 4000",
@@ -361,6 +378,18 @@ BAD = [  # what stands in the profile above, what stands there instead, the whol
         f"{LAST}peak_share_by_class:\n  depthwise_cnv: {FIGURE}\n",
         "my.yaml:20: peak_share_by_class.depthwise_cnv: no class of layers. Did you mean 'depthwise_conv' or "
         "'depthwise_conv_k7'? docs/profiles.md lists them",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{softmax: {FIGURE}}}\n",
+        "my.yaml:19: peak_share_by_class.softmax: such layers do no MACs, so no share of the peak changes them; conv, "
+        "depthwise_conv, depthwise_conv_k7, grouped_conv, pointwise_conv, linear, matmul, attention do",
+    ),
+    (
+        LAST,
+        f"{LAST}peak_share_by_class: {{conv: {{value: 1, kind: conv, source: x}}}}\n",
+        "my.yaml:19: peak_share_by_class.conv.kind: must be 'datasheet', 'derived', 'fitted', 'measured' or 'estimate' "
+        "(got 'conv')",
     ),
     (
         LAST,
@@ -756,7 +785,7 @@ def test_an_estimate_says_what_is_uncertain_about_it(name: str) -> None:
 def test_what_is_fitted_is_a_prediction_and_all_others_are_bounds() -> None:
     assert {"galaxy_s23_cpu", "pixel4_dsp", "pixel6_cpu", "pixel6_tpu", "pixel8_tpu"} <= predicting()
     for hardware in library().values():
-        kinds = {figure.kind for figure in hardware.figures.values()}
+        kinds = {figure.kind for figure in hardware.figures_of_time(hardware.default_dtype).values()}
         assert bool(kinds & {"fitted", "measured"}) == (hardware.id in predicting()), hardware.id
 
 
@@ -805,6 +834,10 @@ PRINTED = [
     Printed("coral_edgetpu_usb", "int8", 4e12, 0.5e9, "coral.ai: 4 TOPS; USB 3 at 5 Gbit/s, 8b/10b coded"),
     Printed("ethos_u55_256", "int8", 2 * 256 * 0.5e9, 4e9, "256 MACs a cycle x 500 MHz"),
     Printed("raspberrypi_5", "fp32", 4 * 16 * 2.4e9, 4.267e9 * 4, "4 cores x 2 FMLA of 4 lanes x 2.4 GHz; 32 bits"),
+    Printed("raspberrypi_4", "int8", 4 * 16 * 1.5e9, 3.2e9 * 4, "4 cores x 16 MACs in 2 cycles; LPDDR4-3200 x 32 bits"),
+    Printed("epyc_7763", "int8", 64 * 64 * 3.5e9, 8 * 25.6e9, "64 cores x 2 multiplies of 32 pairs for 32 MACs"),
+    Printed("xeon_8180", "int8", 28 * 128 / 1.5 * 2.3e9, 6 * 2.6667e9 * 8, "64 MACs in 3 of 2 instructions a cycle"),
+    Printed("iphone13_ane", "int8", 15.8e12, 4.266e9 * 8, "fp16's rate, whatever the weights are stored in"),
     Printed("epyc_7763", "fp32", 64 * 32 * 3.5e9, 8 * 25.6e9, "64 cores x 2 FMA of 8 lanes x 3.5 GHz; 8 x DDR4-3200"),
     Printed("xeon_8180", "fp32", 28 * 64 * 2.3e9, 6 * 2.6667e9 * 8, "28 cores x 2 FMA of 16 lanes; 6 x DDR4-2666"),
 ]
@@ -865,6 +898,17 @@ def test_every_field_and_every_class_is_documented() -> None:
     classes = re.search(r"^Classes of layers: (.*)$", DOC, re.MULTILINE)
     assert classes is not None
     assert re.findall(r"`(\w+)`", classes[1]) == list(LAYER_CLASSES)
+
+
+def test_the_classes_with_a_share_of_the_peak_are_those_that_do_macs() -> None:
+    """As in a network with convolutions of every sort, attention, norms, activations and pools."""
+    layers = roofline.analyze("mobilenetv4_hybrid_m", hw="pixel6_tpu").layers
+    assert {"conv", "depthwise_conv", "pointwise_conv", "linear"} <= set(layers.kind[layers.macs > 0])
+    assert set(layers.kind[layers.macs > 0]) <= set(MAC_CLASSES) < set(LAYER_CLASSES)
+    assert not set(layers.kind[layers.macs == 0]) & set(MAC_CLASSES)
+    words = re.search(r"^Classes that do MACs.*: (.*)\.$", DOC, re.MULTILINE)
+    assert words is not None
+    assert re.findall(r"`(\w+)`", words[1]) == list(MAC_CLASSES)
 
 
 def test_profiles_need_no_torch() -> None:

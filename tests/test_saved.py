@@ -22,10 +22,14 @@ import roofline
 from roofline import RooflineError
 from roofline.comparison import compare, from_dict
 from roofline.errors import SavedError
+from roofline.fit import infer
 from roofline.saved import SCHEMAS, load_analysis, load_saved
 from roofline.sweep import sweep
 from roofline.units import printable
 from roofline.whatif import whatif
+from tests.fit_rows import known, network
+from tests.measurement.runs import with_everything
+from tests.timed_activations import compared, timed_each
 
 REMOVED = object()
 Path_ = tuple[str | int, ...]
@@ -46,6 +50,10 @@ RESULTS: dict[str, dict[str, Any]] = {
     "sweep": sweep([net(), net(16)], points=3, input_size=(3, 16, 16)).to_dict(),
     "comparison": compare([analysed(), analysed(16)]).to_dict(),
     "whatif": whatif(net(), torch.empty(1, 3, 16, 16, device="meta"), hw="pixel6_tpu", target_s=1e-9).to_dict(),
+    "measurement": json.loads(with_everything().to_json(samples=True)),
+    "activations": json.loads(compared(acts=["relu", "silu"], hw=["pixel6_tpu", "iphone12_ane"]).to_json()),
+    "elementwise": json.loads(timed_each(["relu", "silu"]).to_json()),
+    "fit": json.loads(infer(known((), [network(seed) for seed in range(5)]), device="d", terms=()).to_json()),
 }
 
 
@@ -312,6 +320,16 @@ def test_a_comparison_that_does_not_fit_together(file: Path) -> None:
     assert "analyses[1].layers[0].kind is missing" in said("analyses", 1, "layers", 0, "kind")
 
 
+def test_parts_of_a_comparison_of_activations_that_do_not_fit_are_named(file: Path) -> None:
+    def said(*path: str | int, value: Any = REMOVED) -> str:
+        return refusal(file, edited(RESULTS["activations"], path, value))
+
+    assert "rows must hold one of relu" in said("rows", 0, "activation", value="relu6")
+    assert "rows[1].parts_s must have iphone12_ane" in said("rows", 1, "parts_s", "iphone12_ane")
+    assert "rows must have at least 1 item" in said("rows", value=[])
+    assert "rows[0].measured_ci95_s must have at least 2 items" in said("rows", 0, "measured_ci95_s", value=[1.0])
+
+
 def edited(data: dict[str, Any], path: Path_, value: Any) -> dict[str, Any]:
     """A copy in which what stands at a place is another value, or gone."""
     copied = copy.deepcopy(data)
@@ -356,7 +374,7 @@ def test_whatever_is_changed_is_read_and_compared_or_refused(file: Path, where: 
 
 
 def shown(data: dict[str, Any]) -> str:
-    if data["schema"] in ("roofline/sweep/1", "roofline/whatif/1"):
+    if data["schema"] not in ("roofline/analysis/1", "roofline/comparison/1"):
         return "drawn elsewhere"
     compared = compare([data, RESULTS["analysis"]]) if data["schema"] == "roofline/analysis/1" else from_dict(data)
     assert json.loads(compared.to_json())["schema"] == "roofline/comparison/1"

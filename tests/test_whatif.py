@@ -184,9 +184,18 @@ def test_without_a_target_the_ways_keep_the_present_latency() -> None:
     assert result.iso.target_s == result.latency_s
 
 
-def test_the_profiles_are_those_with_a_peak_at_the_dtype(pi: WhatIf) -> None:
+def test_the_profiles_are_those_of_real_devices_with_a_peak_at_the_dtype_each_once(pi: WhatIf) -> None:
     having = {name for name in bundled() if "int8" in load_profile(name).peak_macs_per_s}
-    assert {profile.id for profile in pi.profiles} == having - {"raspberrypi_5"}
+    shown = {profile.id for profile in pi.profiles}
+    left_out = having - shown - {"raspberrypi_5"}
+    assert shown <= having
+    assert {name for name in left_out if not name.startswith("abstract_")} == {
+        name
+        for name in having
+        if name.endswith("_peak")  # each has its fitted twin
+    }
+    assert {"pixel6_cpu", "pixel6_tpu"} <= shown
+    assert {name for name in having if name.startswith("abstract_")} <= left_out
 
 
 @pytest.mark.parametrize("device", ["coral_edgetpu_usb", "pixel6_cpu", "jetson_orin_nano"])
@@ -306,7 +315,9 @@ def test_what_a_model_cannot_be_run_as_says_why() -> None:
     sizes = {other.name: other.skipped for other in fixed.alternatives if other.group == "input"}
     assert sizes.pop("32x32") == ""
     assert list(sizes) == ["16x16", "24x24", "40x40", "48x48"]
-    assert all(re.search(r"layer '2', Linear", why) and "\n" not in why for why in sizes.values())
+    assert set(sizes.values()) == {"the model does not run at this size"}
+    details = [other.detail for other in fixed.alternatives if other.group == "input" and other.skipped]
+    assert all(re.search(r"layer '2', Linear", why) and "\n" not in why for why in details)
     assert one(fixed, "batch", "4").skipped == ""
 
 
@@ -334,7 +345,9 @@ def test_what_changes_names_what_costs_time(pi: WhatIf, full: WhatIf) -> None:
 
 def test_what_is_within_the_target_is_named(pi: WhatIf) -> None:
     assert [other.name for other in pi.within()] == ["128x128", "160x160"]
-    assert any("these are within the target: input 128x128 (1.33 ms)" in line for line in pi.to_dict()["answers"])
+    assert any("these leave the target possible: input 128x128 (1.33 ms)" in line for line in pi.to_dict()["answers"])
+    fitted = whatif("mobilenetv4_conv_m", hw="pixel6_tpu", target_s=0.5e-3)
+    assert any("these are within the target: input " in line for line in fitted.to_dict()["answers"])
 
 
 # --- the layers -------------------------------------------------------------------------------------------------------
@@ -397,6 +410,29 @@ def test_a_prediction_beyond_the_target_does_not_say_that_no_run_reaches_it() ->
     assert verdict.startswith("Predicted latency 0.626 ms, 1.25x the target of 0.5 ms. It takes a bandwidth of ")
     assert "No run" not in verdict
     assert "No peak is enough: bytes alone take 0.615 ms." in verdict
+
+
+@pytest.mark.parametrize(
+    ("target_s", "said"),
+    [
+        (4.5e-3, "On this device only a run that keeps more in on-chip memory could reach it."),
+        (4.1e-3, "No run on this device reaches it."),  # MACs alone take 4.14 ms
+    ],
+)
+def test_a_bound_by_the_traffic_of_the_bus_says_what_could_beat_it(target_s: float, said: str) -> None:
+    """A Raspberry Pi 5 has 2 MiB of last-level cache."""
+    assert said in whatif(MODEL, hw="raspberrypi_5", target_s=target_s).verdict()
+    bare = replace(load_profile("raspberrypi_5"), onchip_bytes=None)
+    assert "No run on this device reaches it." in whatif(MODEL, hw=bare, target_s=target_s).verdict()
+
+
+@pytest.mark.parametrize(
+    "terms", [{"combine": "add"}, {"layer_overhead_s": 1e-6}, {"peak_share_by_class": {"conv": 0.5}}]
+)
+def test_a_bound_with_terms_of_its_own_does_not_say_that_no_run_reaches_a_target(terms: dict[str, Any]) -> None:
+    verdict = whatif(MODEL, hw=replace(load_profile("raspberrypi_5"), **terms), target_s=1e-3).verdict()
+    assert "on this device" not in verdict.lower()
+    assert "on estimated figures" not in verdict
 
 
 def test_a_bound_on_estimates_is_no_firm_one() -> None:
@@ -474,6 +510,7 @@ def test_a_target_that_is_none_is_one_line(target: Any) -> None:
         (["mobilenetv4_conv_s", "--hw", "pixel6_tpu", "--dtype", "fp32"], "no peak for dtype 'fp32'"),
         (["mobilenetv4_conv_s", "--hw", "pixel6_tpu", "-o", "none/x.json"], "no folder none"),
         (["missing.py:make", "--hw", "pixel6_tpu"], "missing.py: no such file"),
+        (["mobilenetv4_conv_s", "--hw", "a", "--hw", "b"], "whatif takes one --hw (got 2: a, b)"),
         ([], "Missing argument 'MODEL'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -182,6 +182,7 @@
     body.replaceChildren(...rows);
     resort(by('ways'));
   };
+  const withinOf = (item) => (item.latency_s > state.target ? 'no' : item.latency_kind === 'prediction' ? 'yes' : 'possible');
   const fillWithin = (id, items, key) => {
     const table = by(id);
     if (!table) return;
@@ -189,7 +190,7 @@
     const latencies = new Map(items.map((item) => [item[key], item.latency_s]));
     for (const row of table.tBodies[0].rows) {
       const latency = latencies.get(row.cells[0].textContent) ?? null;
-      if (latency !== null) row.cells[within].textContent = latency <= state.target ? 'yes' : 'no';
+      if (latency !== null) row.cells[within].textContent = withinOf(items.find((item) => item[key] === row.cells[0].textContent));
     }
     for (const choice of document.querySelectorAll(`[data-choice="${id}"][data-column="${within}"]`)) {
       const kept = choice.value;
@@ -204,22 +205,22 @@
   const drawIso = (ways, knees) => {
     const line = traceOf('iso', 'target curve');
     const points = isAsked() ? curveAt(state.target) : [];
-    line.x = points.map(({ p }) => p * peak);
-    line.y = points.map(({ b }) => b * bandwidth);
+    line.x = points.map(({ b }) => b * bandwidth);
+    line.y = points.map(({ p }) => p * peak);
     line.name = `${seconds(state.target)}, the target`;
     const ticks = traceOf('iso', 'knees');
-    ticks.x = knees.map(({ p }) => p * peak);
-    ticks.y = knees.map(({ b }) => b * bandwidth);
+    ticks.x = knees.map(({ b }) => b * bandwidth);
+    ticks.y = knees.map(({ p }) => p * peak);
     ticks.hovertext = knees.map(({ layers: at }) => card(`${at.length} layer${at.length > 1 ? 's' : ''} at the ridge here`,
       [...at.slice(0, 6).map((i) => layers.name[i]), ...(at.length > 6 ? [`and ${at.length - 6} more`] : [])]));
     const marks = traceOf('iso', 'ways');
     const shown = isAsked() ? ways.filter(({ p, b }) => p && b) : [];
-    marks.x = shown.map(({ p }) => p * peak);
-    marks.y = shown.map(({ b }) => b * bandwidth);
+    marks.x = shown.map(({ b }) => b * bandwidth);
+    marks.y = shown.map(({ p }) => p * peak);
     marks.marker.symbol = shown.map(({ name }) => data.symbols[name]);
     marks.hovertext = shown.map(({ name, p, b }) => card(data.ways[name], [
       `${figureText(p, peak, 'MAC/s')} (${factorText(p)})`, `${figureText(b, bandwidth, 'B/s')} (${factorText(b)})`]));
-    traceOf('iso', 'profiles').marker.color = data.profiles.map(({ latency_s: latency }) => `var(--${latency <= state.target ? 'better' : 'worse'})`);
+    traceOf('iso', 'profiles').marker.color = data.profiles.map((profile) => `var(--${data.colors[withinOf(profile)]})`);
     fit(shown);
     draw('iso');
   };
@@ -232,7 +233,7 @@
     const isHome = (axis, own) => [layout[axis].range, own].some((range) => String(drawn[axis].range) === String(range));
     if (drawn && !(isHome('xaxis', home.x) && isHome('yaxis', home.y))) return; // a zoom stays
     fits += 1;
-    for (const [axis, own, factor, figure] of [['xaxis', home.x, 'p', peak], ['yaxis', home.y, 'b', bandwidth]]) {
+    for (const [axis, own, factor, figure] of [['xaxis', home.x, 'b', bandwidth], ['yaxis', home.y, 'p', peak]]) {
       const at = shown.map((way) => Math.log10(way[factor] * figure));
       layout[axis].range = [Math.min(own[0], ...at.map((value) => value - 0.5)), Math.max(own[1], ...at.map((value) => value + 0.5))];
       layout[axis].uirevision = fits; // no zoom of before is to outlast it
@@ -245,7 +246,8 @@
     const bars = traceOf('alternatives', 'alternatives');
     bars.marker.color = bars.meta.items.map((i) => {
       const other = data.alternatives[i];
-      return other.is_present ? 'var(--accent)' : `var(--${other.latency_s <= state.target ? 'better' : 'muted'})`;
+      const within = withinOf(other);
+      return `var(--${other.is_present ? 'accent' : within === 'no' ? 'muted' : data.colors[within]})`;
     });
     draw('alternatives');
   };

@@ -95,12 +95,13 @@ def fit(
             without=without,
             progress=progress,
         )
+    profile = to_yaml(result, device_class=device_class) if output is not None or format == "yaml" else ""
     if pages.wanted:
         pages.write(result.to_dict())
     if format == "json":
         emit(result.to_json() + "\n", None)
     elif format == "yaml":
-        emit(to_yaml(result, device_class=device_class), None)
+        emit(profile, None)
     else:
         from roofline.reports.fit_terminal import render_fit
 
@@ -111,7 +112,7 @@ def fit(
     if output is not None:
         from roofline.output import write_text
 
-        write_text(output, to_yaml(result, device_class=device_class))
+        write_text(output, profile)
         click.echo(f"Wrote {output}", err=True)
 
 

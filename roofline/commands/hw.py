@@ -111,7 +111,7 @@ def listing(
     try:
         listed = HardwareList.of(profiles, classes=classes, dtype=dtype, sort=sort)
     except ProfileError as error:
-        meant = did_you_mean(profiles[0], USAGES) if profiles and "unknown hardware" in str(error) else ""
+        meant = _command_like(profiles[0]) if profiles and "unknown hardware" in str(error) else ""
         raise ProfileError(f"{error}{meant}") from None
     if pages.wanted:
         pages.write(listed.to_dict())
@@ -130,6 +130,18 @@ def listing(
         from roofline.reports.hardware_export import render_hardware_csv, render_hardware_markdown
 
         emit(render_hardware_csv(listed) if format == "csv" else render_hardware_markdown(listed), output)
+
+
+def _command_like(word: str) -> str:
+    """A hint at the command that a first word may mean, near to it or alike in three letters; else an empty string.
+
+    >>> _command_like("cheque"), _command_like("shcema"), _command_like("pixel6_npu")
+    (" Did you mean 'check'?", " Did you mean 'schema'?", '')
+    """
+    if near := did_you_mean(word, USAGES):
+        return near
+    alike = [name for name in USAGES if name.startswith(word[:3].lower()) and 3 <= len(word) <= len(name) + 2]
+    return f" Did you mean {alike[0]!r}?" if alike else ""
 
 
 @hw.command()

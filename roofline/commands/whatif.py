@@ -12,10 +12,10 @@ import click
 from roofline.commands.options import (
     FORMAT,
     MODEL,
-    ONE_DEVICE,
     OUTPUT,
     ModelOptions,
     Pages,
+    complete_hardware,
     model_options,
     page_options,
 )
@@ -44,7 +44,8 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
 @click.command()
 @MODEL
-@ONE_DEVICE
+@click.option("--hw", "devices", metavar="PROFILE", multiple=True, shell_complete=complete_hardware,
+              help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
 @click.option(
     "--target", type=Target(), metavar="LATENCY", help="To reach: 2ms, 500us, 0.1s; or 30fps, images a second."
 )
@@ -57,7 +58,7 @@ class Target(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 @page_options
 def whatif(
     model: str,
-    hw: str | None,
+    devices: tuple[str, ...],
     target: str | None,
     options: ModelOptions,
     format: str | None,
@@ -73,14 +74,16 @@ def whatif(
     output = None if output == Path("-") else output
     format = format_of(format, output)
     pages.check(output)
-    if hw is None:
+    if not devices:
         raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
+    if len(devices) > 1:
+        raise click.UsageError(f"whatif takes one --hw (got {len(devices)}: {', '.join(devices)})")
     from roofline.target import parse_target
     from roofline.whatif import whatif as ask
 
     target_s = None if target is None else parse_target(target, batch=options.batch or 1)
     with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
-        result = ask(model, hw=hw, target_s=target_s, **options.keywords())
+        result = ask(model, hw=devices[0], target_s=target_s, **options.keywords())
     if pages.wanted:
         pages.write(result.to_dict())
     if format == "table":

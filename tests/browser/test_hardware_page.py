@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from roofline import hardware_words as words
 from roofline.hardware_list import HardwareList
 from roofline.reports.figures import colors
 
@@ -205,7 +206,12 @@ def test_a_row_highlights_its_dot_and_says_where_its_figures_come_from(page: Pag
     settle(page)
     assert page.locator("#plot-map .ring").count() == 1
     said = page.locator("#plot-map .hoverlayer").text_content() or ""
-    for told in (row["name"], "peak at int8: 1.28 TMAC/s (fitted)", "347 MACs/byte", "a prediction", "2404.10518"):
+    for told in (
+        row["name"],
+        words.value("peak_macs_per_s.int8", row["peak_macs_per_s"]) + " (fitted)",
+        "a prediction",
+        "2404.10518",
+    ):
         assert told in said
 
 
@@ -299,6 +305,10 @@ def test_it_reads_on_a_phone(open_page: Opener, listed: HardwareList) -> None:
     box = page.locator("#plot-map").bounding_box()
     assert box is not None
     assert box["width"] <= 360
+    page.locator("#formulas summary").click()
+    page.locator("#formulas dd").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.getElementById('formulas'))")
     labels = page.locator("#plot-map .annotation-text").all_text_contents()
     assert {"1", "10", "100", "1000"} <= set(labels)
     assert names(page)
@@ -308,6 +318,9 @@ def test_a_page_of_one_device_is_drawn(open_page: Opener) -> None:
     page = open_page(HardwareList.of(["pixel6_tpu"]).to_dict())
     assert page.locator("h1").inner_text() == "Google Pixel 6 EdgeTPU (Tensor G1)"
     assert names(page) == ["pixel6_tpu"]
+    told = page.locator("#formulas").inner_text()
+    assert "A layer takes the longer of its MACs at the peak" in told
+    assert "int8, epilogue fusion, relu, relu6 in the epilogue" in told
     ((x, y, _),) = dots(page).values()
     low, high = page.evaluate("document.getElementById('plot-map')._fullLayout.xaxis.range")
     assert low < math.log10(x) < high

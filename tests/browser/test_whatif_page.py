@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import roofline
+from roofline import whatif_words as words
 from roofline.reports.pages import page_of, seconds
 from roofline.response import iso_latency
 from roofline.units import si
@@ -170,8 +171,8 @@ def test_curves_and_knees_are_those_of_python_on_a_device_with_all_terms(open_pa
         curve = iso_latency(expected.times, target_s)
         assert curve is not None
         knees = trace(page, "iso", "knees")
-        assert knees["x"] == pytest.approx([point.peak * 307.2e9 for point in curve.points], rel=1e-9)
-        assert knees["y"] == pytest.approx([point.bandwidth * 17e9 for point in curve.points], rel=1e-9)
+        assert knees["y"] == pytest.approx([point.peak * 307.2e9 for point in curve.points], rel=1e-9)
+        assert knees["x"] == pytest.approx([point.bandwidth * 17e9 for point in curve.points], rel=1e-9)
         figure = page_of(expected.to_dict()).figures["iso"]
         (line,) = (drawn for drawn in figure.data if drawn.meta["role"] == "target curve")
         shown = trace(page, "iso", "target curve")
@@ -187,14 +188,16 @@ def test_curves_and_knees_are_those_of_python_on_a_device_with_all_terms(open_pa
 def test_what_is_within_follows_the_target(page: Page, result: WhatIf) -> None:
     aim(page, 3e-3)
     within = dict(zip(column(page, "profiles", "profile"), column(page, "profiles", "within"), strict=True))
-    assert within == {profile.id: "yes" if profile.latency_s <= 3e-3 else "no" for profile in result.profiles}
+    assert within == {item.id: words.within(item.latency_s, item.latency_kind, 3e-3) for item in result.profiles}
     colors = trace(page, "iso", "profiles")["marker"]["color"]
-    assert len(set(colors)) == 2
-    assert [color == colors[list(within.values()).index("yes")] for color in colors] == [
-        profile.latency_s <= 3e-3 for profile in result.profiles
-    ]
+    assert len(set(zip(colors, within.values(), strict=True))) == len(set(colors)) == 3  # yes, possible and no
     shown = column(page, "alternatives", "within")
-    assert shown == ["" if x.latency_s is None else "yes" if x.latency_s <= 3e-3 else "no" for x in result.alternatives]
+    assert shown == [words.within(other.latency_s, other.latency_kind, 3e-3) for other in result.alternatives]
+    bars = trace(page, "alternatives", "alternatives")["marker"]["color"]
+    kinds = [
+        "present" if x.is_present else within_ for x, within_ in zip(result.alternatives, shown, strict=True) if within_
+    ]
+    assert len(set(zip(bars, kinds, strict=True))) == len(set(bars)) == len(set(kinds)) == 3
     line = page.evaluate("document.getElementById('plot-response').layout.shapes.find(s => s.name === 'target').y0")
     assert line == pytest.approx(3e-3)
 
@@ -249,7 +252,7 @@ def test_the_axes_widen_for_a_far_target_and_keep_a_zoom(page: Page) -> None:
     home = ranges()
     aim(page, 0.1e-3)
     wide = ranges()
-    assert wide[0][1] > home[0][1]
+    assert wide[1][1] > home[1][1]
     x, y, width, height = page.evaluate(
         """() => {
             document.getElementById('plot-iso').scrollIntoView({block: 'center', behavior: 'instant'});
@@ -265,6 +268,7 @@ def test_the_axes_widen_for_a_far_target_and_keep_a_zoom(page: Page) -> None:
     assert zoomed[0][1] - zoomed[0][0] < (wide[0][1] - wide[0][0]) / 2
     aim(page, 0.08e-3)
     assert ranges() == zoomed
+    page.wait_for_timeout(400)  # longer than the 300 ms in which plotly.js takes the drag for the first of three clicks
     page.mouse.dblclick(x + 0.5 * width, y + 0.5 * height)
     settle(page)
     assert ranges() == home

@@ -14,6 +14,7 @@ import pytest
 from roofline import RooflineError
 from roofline.hardware import DeviceClass
 from roofline.hardware_list import HardwareList
+from roofline.hardware_words import defaults, formula, kind
 from roofline.profiles import bundled, load_profile
 from roofline.reports.figures import colors
 from roofline.reports.hardware_page import CLASS_COLORS, NAMED
@@ -174,6 +175,8 @@ def test_the_page_says_all_of_it_without_a_script(html: str, listed: HardwareLis
         assert device.id in text
         assert device.name in text
         assert device.notes in text
+        assert formula(device) in text
+        assert defaults(device) in text
         for figure in device.figures.values():
             assert figure.source in text
 
@@ -181,7 +184,8 @@ def test_the_page_says_all_of_it_without_a_script(html: str, listed: HardwareLis
 def test_every_figure_is_a_row_with_its_kind_and_source(page: Page, listed: HardwareList) -> None:
     rows = page.context["figure_table"].cells()
     assert len(rows) == sum(len(device.figures) for device in listed.devices)
-    sources = [(device.id, f.kind, f.source) for device in listed.devices for f in device.figures.values()]
+    sources = [(device.id, kind(f, ""), f.source) for device in listed.devices for f in device.figures.values()]
+    assert {row[3].text for row in rows} > {"datasheet", "datasheet, second-hand", "derived"}
     assert sorted((row[0].text, row[3].text, row[4].text) for row in rows) == sorted(sources)
 
 
@@ -215,7 +219,7 @@ def test_text_of_unknown_origin_stays_text(data: dict[str, Any]) -> None:
     for profile in evil["profiles"]:
         profile["id"] = profile["name"] = profile["notes"] = EVIL
         for figure in profile["figures"].values():
-            figure["source"] = EVIL
+            figure["source"] = f"{EVIL}{figure['source']}"
     evil["versions"] = {"roofline": EVIL}
     html = render_page(evil, command=EVIL, plotlyjs="directory")
     assert Text(html).tags == Text(render_page(data, command="x", plotlyjs="directory")).tags

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from rich.console import Console, RenderableType
 
+from roofline import hardware_words as words
 from roofline.hardware import DTYPES, DeviceClass, Figure, FigureKind, Hardware
 from roofline.hardware_list import COLUMNS, HardwareList
 from roofline.profiles import bundled, load_all, load_profile
@@ -110,7 +111,7 @@ def test_one_profile_has_every_figure_with_kind_and_source_in_80_columns(device:
     assert max(map(len, text.splitlines())) <= 80
     flowing = " ".join(text.split())
     for dtype, peak in device.peak_macs_per_s.items():
-        kind = device.figures[f"peak_macs_per_s.{dtype}"].kind
+        kind = words.kind(device.figures[f"peak_macs_per_s.{dtype}"], "-")
         point = re.escape(significant(device.ridge_point(dtype)))
         row = rf"^{dtype} +{re.escape(si(peak))} +{point}  {kind} +{device.latency_kind(dtype)}$"
         assert re.search(row, text, re.MULTILINE)

@@ -119,7 +119,7 @@ def test_notes_say_profiles_ties_and_what_was_not_counted() -> None:
     result = sweep_layers([model("A", [(9, 3)], ops=1), model("B", [(9, 3)])], ridge=(0, 8))
     mark = MarkedProfile.of(load_profile("pixel6_cpu"), "int8")
     text = " ".join(shown(replace(result, profiles=(mark,))).split())
-    assert "Ridge points of devices at int8: pixel6_cpu 31.2." in text
+    assert "Ridge points of devices at int8: pixel6_cpu 25.3." in text
     assert "Of the same latency: A and B (0 to 8)." in text
     assert "Not counted, but for their bytes: op0 of A (33 % of its bytes)." in text
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def cells(text: str, name: str) -> list[str]:
 
 def without_profiles(text: str) -> str:
     """The bundled profiles grow in number, which is nothing of this page."""
-    return re.sub(r"(?s)\d+ of the \d+ other bundled.*?\n\n", "N bundled profiles.\n\n", text)
+    return re.sub(r"(?s)Of the \d+ other bundled.*?\n\n", "N bundled profiles.\n\n", text)
 
 
 @pytest.mark.parametrize("what", ALL)
@@ -115,8 +116,13 @@ def test_the_numbers_are_those_of_the_result(target: WhatIf) -> None:
     assert cells(text, "fp16") == ["fp16", "9.21", "2x", "2x bytes, 0.5x peak"]
     assert cells(text, "bf16")[-1] == "the profile has no peak for it"
     assert cells(text, "stages.0.0.expand.conv")[1:] == ["conv", "491.5", "0", "-245.8"]
-    within = [profile for profile in target.profiles if profile.latency_s <= 2e-3]
-    assert f"{len(within)} of the {len(target.profiles)} other bundled profiles with a peak at int8" in text
+    within = [profile.latency_kind for profile in target.profiles if profile.latency_s <= 2e-3]
+    assert (
+        f"Of the {len(target.profiles)} other bundled profiles with a peak at int8, {within.count('prediction')} are "
+        f"predicted to be within 2 ms, and the bounds of {within.count('bound')} leave it possible."
+    ) in text.replace("\n", " ")
+    assert "input 160x160              1.86 ?" in text
+    assert "? a bound within 2 ms: possible" in text
 
 
 def test_without_a_target_there_is_none_to_reach(bare: WhatIf) -> None:
@@ -124,6 +130,45 @@ def test_without_a_target_there_is_none_to_reach(bare: WhatIf) -> None:
     assert "To 0.626 ms" not in text
     assert "bundled profiles" not in text
     assert "Next: --target 5ms says which peak and bandwidth reach it" in text
+
+
+def test_a_prediction_within_the_target_is_marked_otherwise_than_a_bound() -> None:
+    text = drawn(render_whatif(whatif("mobilenetv4_conv_medium", hw="pixel6_tpu", target_s=0.5e-3)))
+    assert re.search(r"^input 128x128 +[\d.]+ \* ", text, re.MULTILINE)
+    assert "* a pass is within 0.5 ms" in text
+    assert "?" not in text
+
+
+LONG = {
+    "peak_macs_per_s": {"fp32": 3.456e12, "int8": 3.456e12},
+    "bandwidth_bytes_per_s": 204.8e9,
+    "weight_bandwidth_bytes_per_s": 123.4e9,
+    "vector_ops_per_s": 456.7e9,
+    "layer_overhead_s": 0.1234e-6,
+    "inference_overhead_s": 0.1234e-6,
+}
+
+
+@pytest.mark.parametrize("width", [60, 66, 70, 76, 80])
+@pytest.mark.parametrize("terms", [{}, LONG], ids=["plain", "long"])
+def test_long_figures_cost_blanks_then_columns_and_are_never_cut(width: int, terms: dict[str, Any]) -> None:
+    device = replace(roofline.load_profile("epyc_7763"), **terms)
+    result = whatif("mobilenetv4_conv_small", hw=device, target_s=1e-4)
+    text = drawn(render_whatif(result, width=width), width=width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    (header,) = (line for line in text.splitlines() if line.startswith("The latency answers to"))
+    assert header.endswith("next knee") == (width >= 76)
+    assert "10 % better" in header
+
+
+def test_sizes_that_a_model_refuses_are_one_row() -> None:
+    flat = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 32 * 32, 10))
+    result = whatif(flat, torch.empty(1, 3, 32, 32), hw="pixel6_tpu")
+    text = drawn(render_whatif(result))
+    assert cells(text, "4 other sizes")[-1] == "the model does not run at this size"
+    assert "Linear" not in text
+    assert "| 4 other sizes | - | - | the model does not run at this size |" in render_whatif_markdown(result)
 
 
 def test_the_layers_can_be_left_out_and_more_be_shown(target: WhatIf) -> None:
@@ -173,4 +218,8 @@ def test_the_markdown_has_a_table_of_each(terms: WhatIf, bare: WhatIf) -> None:
     assert "| to " not in render_whatif_markdown(bare)
     assert "half its bytes" not in render_whatif_markdown(bare, top=0)
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| fp32")}
-    assert widths == {5}
+    assert widths == {7}
+    assert "| run it as | ms an image | ratio | within 0.5 ms | top-1, % | for one image |" in text
+    assert "| 10 % better, ms | at best, ms |" in text
+    assert re.search(r"^\| input 256x256 \| .* \| no \| 77.2 \| ", text, re.MULTILINE)
+    assert "within" not in render_whatif_markdown(bare)

@@ -1,0 +1,219 @@
+"""`roofline measure`: models timed on the local device."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from roofline.commands.options import FORMAT, MODELS, OUTPUT, Argument, InputSize, Pages, page_options
+from roofline.commands.show import emit, format_of, show
+from roofline.errors import RooflineError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from roofline.measurement.result import Run
+    from roofline.measurement.session import Progress
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """``1.5%`` or ``0.015``."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share of 1."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < 1:
+            self.fail(f"{value!r} is no share of the median, as in 1.5% or 0.015", param, ctx)
+        return share
+
+
+@click.command()
+@MODELS
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="What to time on: cpu or cuda.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads within an op; those of torch if not given."
+)
+@click.option("--dtype", metavar="DTYPE", help="fp32, fp16 or bf16; the model's own if not given.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images a pass.")
+@click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given.")
+@click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
+              help="Argument for the models' constructors, as in width_mult=0.5; may be given again.")  # fmt: skip
+@click.option("--mode", default="eager", show_default=True, metavar="MODE",
+              help="eager, channels_last, compile, or cudagraph (CUDA alone).")  # fmt: skip
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+              help="Repeat in N fresh processes, and report how far they differ.")  # fmt: skip
+@click.option("--per-layer", is_flag=True, help="Also time each layer.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+              help="Turns of each model at least.")  # fmt: skip
+@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+              metavar="SECONDS", help="Of timing each model, at most.")  # fmt: skip
+@click.option("--target", type=Share(), default="1.5%", show_default=True, metavar="SHARE",
+              help="Half of the 95 % interval of the median, over the median, to stop at.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, inputs and the order of the models.")
+@click.option("--new-reference", is_flag=True, help="Take the machine's reference state anew from this session.")
+@click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.npz", help="Also write every sample.")
+@click.option("--db", type=click.Path(path_type=Path), metavar="FILE",
+              help="Database to keep the results in; one in the user's data directory if not given.")  # fmt: skip
+@click.option("--no-db", is_flag=True, help="Keep nothing: no result, and no reference state.")
+@FORMAT
+@OUTPUT
+@click.option(
+    "--top", type=click.IntRange(min=0), default=10, show_default=True, help="Layers in the table of --per-layer."
+)
+@page_options
+@click.pass_context
+def measure(
+    ctx: click.Context,
+    models: tuple[str, ...],
+    device: str,
+    threads: int | None,
+    dtype: str | None,
+    batch: int,
+    input_size: tuple[int, ...] | None,
+    arguments: tuple[tuple[str, Any], ...],
+    mode: str,
+    processes: int,
+    per_layer: bool,
+    rounds: int,
+    max_time: float,
+    target: float,
+    seed: int,
+    new_reference: bool,
+    samples: Path | None,
+    db: Path | None,
+    no_db: bool,
+    format: str | None,
+    output: Path | None,
+    top: int,
+    pages: Pages,
+) -> None:
+    """Time models on this machine.
+
+    Models take turns in random order until the median of each is known, with an anchor timed beside every sample that
+    tells how fast the machine is just then. Weights and inputs are random. Ctrl-C keeps what there is.
+    """
+    output = None if output == Path("-") else output
+    format = format_of(format, output)
+    pages.check(output)
+    if no_db and db is not None:
+        raise click.UsageError("--db and --no-db exclude each other")
+    if no_db and new_reference:
+        raise click.UsageError("--new-reference keeps a reference state, and --no-db keeps nothing")
+    if samples is not None:
+        from roofline.measurement.samples import check_name
+
+        check_name(samples)
+    names = [name for name, _ in arguments]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"--arg {max(names, key=names.count)} is given more than once")
+    from roofline.measurement import api
+    from roofline.models import expand
+
+    references = list(dict.fromkeys(name for model in models for name in expand(model)))
+    with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's own file prints is no part of it
+        run = api.measure_models(
+            references, device=device, threads=threads, dtype=dtype, batch=batch, input_size=input_size,
+            arguments=dict(arguments), mode=mode, processes=processes, per_layer=per_layer, rounds=rounds,
+            max_s=max_time, target=target, seed=seed, progress=progress,
+            reference_state=api.ANEW if new_reference else api.READ if no_db else api.KEPT,
+        )  # fmt: skip
+    problems = _keep(run, db, no_db, samples)
+    _answer(run, format, output, top)
+    if pages.wanted and run.measurements:
+        pages.write(run.to_dict(samples=True))
+    for problem in problems:
+        click.echo(f"roofline: {problem}", err=True)
+    if run.is_interrupted:
+        click.echo(_how_to_go_on(run, references), err=True)
+        ctx.exit(130)
+    for failure in run.failures:
+        click.echo(f"roofline: not measured: {failure.reason}", err=True)
+    if run.failures or problems:
+        ctx.exit(2)
+
+
+def _keep(run: Run, db: Path | None, no_db: bool, samples: Path | None) -> list[str]:
+    """Keep what was measured, where that was asked for; what cannot be kept is told after the answer, not instead."""
+    problems = []
+    whole = replace(run, measurements=tuple(each for each in run.measurements if not each.is_interrupted))
+    if whole.measurements and not no_db:
+        from roofline.measurement.store import save
+
+        try:
+            save(whole.to_dict(), db)
+        except RooflineError as error:
+            problems.append(f"the results are not kept: {error}")
+    if samples is not None:
+        from roofline.measurement.samples import save_samples
+
+        try:
+            save_samples(samples, run)
+            click.echo(f"Wrote {samples}", err=True)
+        except RooflineError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _answer(run: Run, format: str, output: Path | None, top: int) -> None:
+    if format == "json":
+        emit(run.to_json() + "\n", output)
+    elif format == "table":
+        from roofline.reports.measure_terminal import render_measurement
+
+        def draw(console: Console) -> RenderableType:
+            return render_measurement(run.to_dict(), top=top, width=console.width)
+
+        show(draw, output)
+    else:
+        from roofline.reports.measure_export import render_measurement_csv, render_measurement_markdown
+
+        emit((render_measurement_csv if format == "csv" else render_measurement_markdown)(run.to_dict()), output)
+
+
+def _how_to_go_on(run: Run, references: Sequence[str]) -> str:
+    """After Ctrl-C: what is done, and the command that measures the rest."""
+    done = {each.reference for each in run.measurements if not each.is_interrupted}
+    left = [reference for reference in references if reference not in done]
+    said = f"Interrupted: {len(done)} of {len(references)} models are done"
+    if not left:
+        return f"{said}."
+    given = [word for word in sys.argv[2:] if word not in references]
+    command = shlex.join(["roofline", "measure", *left, *given])
+    return f"{said}, and what there is of the others is above. To measure these: {command}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None] | None]:
+    """A line on stderr where that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from roofline.reports.measure_terminal import progress_line
+
+    # no spinner: a thread that draws would take time from what is measured
+    def tell(told: Progress) -> None:
+        line = progress_line(told)[: console.width - 1]
+        console.file.write(f"\r\x1b[K{line}")
+        console.file.flush()
+
+    try:
+        yield tell
+    finally:
+        console.file.write("\r\x1b[K")
+        console.file.flush()

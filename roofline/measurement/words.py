@@ -1,0 +1,171 @@
+"""A measurement in sentences, from its plain data, so that terminal, page and text say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from roofline.measurement import stopping
+from roofline.measurement.conditions import FLAGS
+from roofline.units import percent, seconds, shape, significant
+
+Plain = Mapping[str, Any]
+
+STATUSES = {
+    "ok": "the interval of the median is as narrow as was asked",
+    "noisy": (
+        f"the samples spread by more than {percent(stopping.MAX_SPREAD)} of the median, or the processes by more than "
+        f"{percent(stopping.MAX_BETWEEN_PROCESSES)}"
+    ),
+    "contended": (
+        f"more than {percent(stopping.MAX_LEFT_OUT)} of the samples were left out for other work, or other processes "
+        "wanted the same cores during most of them"
+    ),
+    "throttled": "the clock or the quota was lowered in the meantime",
+    "capped": "time ran out before the interval was as narrow as was asked (--max-time allows more)",
+}
+TWO_LATENCIES = (
+    "Timed is what the stopwatch had; reference is that over how much slower than at its reference state the machine "
+    "was just then, by an anchor timed beside each sample. Compare the latter."
+)
+
+
+def verdict(run: Plain) -> str:
+    """What was found, in a sentence."""
+    found = run["measurements"]
+    if not found:
+        return "Nothing was measured."
+    doubtful = [name(each) for each in found if each["status"] in ("contended", "throttled")]
+    if doubtful:
+        return (
+            f"{_verdict(found)} But the machine was not fit to measure {', '.join(doubtful)}: do it again when it is."
+        )
+    return _verdict(found)
+
+
+def _verdict(found: Sequence[Plain]) -> str:
+    if len(found) == 1:
+        return f"Measured: {_latencies(found[0])}."
+    known = sorted(found, key=_reference_s)
+    fastest, slowest = known[0], known[-1]
+    ratio = _reference_s(slowest) / _reference_s(fastest) if _reference_s(fastest) > 0 else 1.0
+    sentence = f"Measured at the reference state: {name(fastest)} is the fastest with {seconds(_reference_s(fastest))}"
+    if _overlap(fastest, known[1]):
+        sentence += f", though {name(known[1])} may be as fast: their intervals overlap"
+    return f"{sentence}; {name(slowest)} takes {significant(ratio)} times that."
+
+
+def _latencies(measurement: Plain) -> str:
+    low, high = measurement["reference_latency_s"]["ci95"]
+    at_reference, timed = _reference_s(measurement), measurement["latency_s"]["median"]
+    parts = [
+        f"{name(measurement)} takes {seconds(at_reference)} at the machine's reference state",
+        f"({'95 % interval' if has_interval(measurement) else 'samples from'} {seconds(low)} to {seconds(high)})",
+        f"and took {seconds(timed)} as timed",
+    ]
+    kernel = measurement["kernel_latency_s"]
+    return " ".join(parts) + ("" if kernel is None else f", {seconds(kernel['median'])} of it in kernels")
+
+
+def _reference_s(measurement: Plain) -> float:
+    return float(measurement["reference_latency_s"]["median"])
+
+
+def _overlap(one: Plain, other: Plain) -> bool:
+    (low, high), (low_2, high_2) = (each["reference_latency_s"]["ci95"] for each in (one, other))
+    return bool(low <= high_2 and low_2 <= high)
+
+
+def name(measurement: Plain) -> str:
+    """What a measured model is called."""
+    return str(measurement["model"]["name"])
+
+
+def half_width(measurement: Plain) -> float | None:
+    """Half of the interval at the reference state, over the median; None of too few samples for an interval."""
+    (low, high), median = measurement["reference_latency_s"]["ci95"], _reference_s(measurement)
+    return float((high - low) / 2 / median) if median > 0 and has_interval(measurement) else None
+
+
+def has_interval(measurement: Plain) -> bool:
+    """Whether there are enough samples for a 95 % interval of the median; else there is only their range."""
+    return bool(measurement["reference_latency_s"]["n"] >= stopping.LEAST_FOR_INTERVAL)
+
+
+def where(run: Plain) -> str:
+    """Device, threads and versions, in a line."""
+    environment, found = run["environment"], run["measurements"]
+    device = environment.get("device", {}).get("name", "unknown device")
+    versions = run["versions"]
+    parts = [device]
+    if found and found[0]["device"] == "cpu":
+        parts.append(f"{found[0]['threads']} thread{'s' if found[0]['threads'] > 1 else ''}")
+    if "torch" in versions:
+        parts.append(f"torch {versions['torch']}")
+    if environment.get("processes", 1) > 1:
+        parts.append(f"{environment['processes']} processes")
+    return ", ".join(parts)
+
+
+def how(measurement: Plain) -> str:
+    """Input, dtype and mode of a measurement."""
+    sizes = measurement["model"]["input_shape"]
+    several = sizes if not sizes or isinstance(sizes[0], list) else [sizes]
+    return ", ".join(filter(None, (" and ".join(shape(tuple(each)) for each in several), measurement["dtype"],
+                                   measurement["mode"])))  # fmt: skip
+
+
+def machine(run: Plain) -> str:
+    """How the machine was, against its reference state; empty without an anchor."""
+    anchor = run["anchor"]
+    if not anchor:
+        return ""
+    factor = anchor["factor"]
+    return (
+        f"The machine was {significant(factor['median'])} times as slow as at its reference state (80 % of the time "
+        f"{significant(factor['p10'])} to {significant(factor['p90'])}); that state is of {anchor['reference_source']}."
+    )
+
+
+def remarks(run: Plain) -> Iterator[str]:
+    """What else is to be said of each measurement, one sentence each."""
+    for each in run["measurements"]:
+        if each["status"] != "ok":
+            yield f"{name(each)}: {each['status']}, as {STATUSES.get(each['status'], 'it says')}."
+        if each["left_out"]:
+            total = each["left_out"] + each["reference_latency_s"]["n"]
+            if each["left_out"] < total:
+                yield f"{name(each)}: {each['left_out']} of {total} samples were left out, as they were contended."
+        if each["between_process"] is not None:
+            count = len(each["process_medians_s"])
+            yield f"{name(each)}: the medians of {count} processes differ by {percent(each['between_process'])}."
+        if each["is_interrupted"]:
+            yield f"{name(each)} was interrupted: what is shown is what there was until then."
+        yield from (f"{name(each)}: {note}." for note in each["notes"])
+    for failure in run["failures"]:
+        yield f"Not measured: {failure['reason']}."
+
+
+def flags(measurement: Plain) -> list[tuple[str, int, str]]:
+    """The flags of a measurement: name, samples, meaning."""
+    return [(flag, count, FLAGS.get(flag, "")) for flag, count in measurement["flags"].items()]
+
+
+def gap(layers: Plain) -> str:
+    """What is between the sum of the layers and the whole, in a sentence."""
+    found = layers["gap"]
+    whole_s = found["whole_s"] or 1.0
+    parts = [
+        f"{seconds(found['dispatch_s'])} to hand over {_counted(found['ops'], 'op')}",
+        f"{seconds(found['modules_s'])} to call {_counted(found['module_calls'], 'module')}",
+        f"{seconds(found['free_ops_s'])} in {_counted(found['free_ops'], 'view')} and the like",
+    ]
+    return (
+        f"The layers take {seconds(found['layers_s'])} of {seconds(found['whole_s'])} "
+        f"({percent(found['layers_s'] / whole_s)}); beside them {', '.join(parts)}; "
+        f"{seconds(abs(found['unexplained_s']))} {'are unexplained' if found['unexplained_s'] >= 0 else 'too much'}."
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,214 @@
+"""`roofline measure` in this process: nothing is timed, the sessions are those of a machine on paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline.measurement import api
+from roofline.measurement.result import Failure, Run
+from roofline.measurement.samples import load_samples
+from roofline.measurement.store import read
+from roofline.saved import load_saved
+from tests.measurement.runs import made_run
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *args, **kwargs: str(folder))
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is measured; each time in the same way."""
+    calls: list[dict[str, Any]] = []
+
+    def measure(references: list[str], **options: Any) -> Run:
+        calls.append({"references": references, **options})
+        api._request({key: value for key, value in options.items() if key not in ("processes", "progress")})
+        return made_run(None, *references)
+
+    monkeypatch.setattr(api, "measure_models", measure)
+    return calls
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    monkeypatch.setattr(api, "measure_models", lambda references, **options: run)
+
+
+def test_a_table(command: Command, asked: list[dict[str, Any]]) -> None:
+    done = command("measure", "fast", "slow")
+    assert done.returncode == 0
+    assert "fast is the fastest" in done.stdout
+    assert done.stderr == ""
+
+
+def test_options_reach_the_harness(command: Command, asked: list[dict[str, Any]]) -> None:
+    command(
+        "measure", "net", "--threads", 2, "--dtype", "bf16", "--batch", 4, "--input-size", 64,
+        "--arg", "width_mult=0.5", "--mode", "channels_last",
+        "--processes", 3, "--per-layer", "--rounds", 5, "--max-time", 2.5, "--target", "3%",
+        "--seed", 9,
+    )  # fmt: skip
+    (call,) = asked
+    del call["progress"]
+    assert call == {
+        "references": ["net"], "device": "cpu", "threads": 2, "dtype": "bf16", "batch": 4, "input_size": (3, 64, 64),
+        "arguments": {"width_mult": 0.5}, "mode": "channels_last", "processes": 3, "per_layer": True, "rounds": 5,
+        "max_s": 2.5, "target": 0.03, "seed": 9, "reference_state": "kept",
+    }  # fmt: skip
+
+
+def test_patterns_of_names_and_repetitions(command: Command, asked: list[dict[str, Any]]) -> None:
+    command("measure", "mobilenetv4_conv_*", "mobilenetv4_conv_small")
+    assert asked[0]["references"][0] == "mobilenetv4_conv_small"
+    assert len(asked[0]["references"]) == len(set(asked[0]["references"])) > 2
+
+
+@pytest.mark.parametrize(("options", "state"), [((), "kept"), (("--no-db",), "read"), (("--new-reference",), "anew")])
+def test_which_reference_state(
+    options: tuple[str, ...], state: str, command: Command, asked: list[dict[str, Any]]
+) -> None:
+    assert command("measure", "net", *options).returncode == 0
+    assert asked[0]["reference_state"] == state
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_every_format(command: Command, asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    data = json.loads(command("measure", "net", "--format", "json").stdout)
+    assert data["schema"] == "roofline/measurement/1"
+    assert "samples" not in data["measurements"][0]
+    rows = list(csv.DictReader(io.StringIO(command("measure", "net", "--format", "csv").stdout)))
+    assert rows[0]["model"] == "net"
+    assert "| net |" in command("measure", "net", "--format", "md").stdout
+    file = tmp_path / "run.json"
+    command("measure", "net", "-o", file)
+    assert load_saved(file)["measurements"][0]["model"]["name"] == "net"
+    done = command("report", file)
+    assert done.returncode == 0
+    assert "net takes" in (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
+def test_the_page_and_the_samples(command: Command, asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    done = command("measure", "net", "--html", tmp_path / "run.html", "--samples", tmp_path / "run.npz")
+    assert done.returncode == 0
+    assert "Every sample" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert len(load_samples(tmp_path / "run.npz")["wall_s"]) >= 10
+    assert "run.npz" in done.stderr
+
+
+def test_results_are_kept(command: Command, asked: list[dict[str, Any]], tmp_path: Path, data_directory: Path) -> None:
+    command("measure", "net", "--db", tmp_path / "mine.sqlite")
+    assert [kept.model for kept in read(tmp_path / "mine.sqlite")] == ["net"]
+    assert not data_directory.exists()
+    command("measure", "net", "--no-db")
+    assert not data_directory.exists()
+    command("measure", "net")
+    assert [kept.model for kept in read()] == ["net"]
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--device", "tpu"), "unknown device 'tpu'"),
+        (("--dtype", "int8"), "int8 cannot be measured"),
+        (("--mode", "cudagraph"), "needs --device cuda"),
+        (("--per-layer", "--mode", "compile"), "layers are timed op by op"),
+        (("--samples", "x.csv"), "name the file x.npz"),
+        (("--samples", "no/such/folder/x.npz"), "there is no folder"),
+        (("--db", "x", "--no-db"), "--db and --no-db exclude each other"),
+        (("--no-db", "--new-reference"), "--no-db keeps nothing"),
+        (("--arg", "a=1", "--arg", "a=2"), "--arg a is given more than once"),
+        (("--target", "0"), "'0' is no share of the median"),
+        (("--target", "much"), "'much' is no share of the median"),
+        (("--max-time", "0"), "0"),
+        (("--threads", "0"), "0"),
+        (("-o", "x.png"), "cannot tell the format"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(
+    arguments: tuple[str, ...], message: str, command: Command, asked: list[dict[str, Any]]
+) -> None:
+    done = command("measure", "net", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_that_fails_does_not_take_the_others_along(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure(model="nope", reason="unknown model 'nope'")
+    answering(monkeypatch, replace(made_run(), failures=(failure,)))
+    done = command("measure", "fast", "slow", "nope")
+    assert done.returncode == 2
+    assert "fast is the fastest" in done.stdout
+    assert done.stderr == "roofline: not measured: unknown model 'nope'\n"
+
+
+def test_a_database_that_cannot_be_written_loses_nothing(
+    command: Command, asked: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "db").write_text("no database")
+    done = command("measure", "net", "--db", tmp_path / "db")
+    assert done.returncode == 2
+    assert "net takes" in done.stdout
+    assert done.stderr.startswith("roofline: the results are not kept: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_data_directory_that_is_read_only_loses_nothing(
+    command: Command, asked: list[dict[str, Any]], data_directory: Path
+) -> None:
+    data_directory.mkdir()
+    data_directory.chmod(0o555)
+    done = command("measure", "net")
+    assert "net takes" in done.stdout
+    assert "not kept" in done.stderr
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = made_run(None, "a", "b")
+    done, partly = run.measurements
+    failure = Failure(model="c", reason="interrupted before it was timed")
+    answering(monkeypatch, replace(run, measurements=(done, replace(partly, is_interrupted=True)), failures=(failure,),
+                                   is_interrupted=True))  # fmt: skip
+    found = command("measure", "a", "b", "c", "--threads", 2, "--db", tmp_path / "db")
+    assert found.returncode == 130
+    assert "b was interrupted" in found.stdout
+    assert "Interrupted: 1 of 3 models are done" in found.stderr
+    assert f"roofline measure b c --threads 2 --db {tmp_path / 'db'}" in found.stderr
+    assert [kept.model for kept in read(tmp_path / "db")] == ["a"]
+
+
+def test_what_a_users_own_file_prints_is_no_part_of_the_answer(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(references: list[str], **options: Any) -> Run:
+        print("hello")
+        return made_run(None, *references)
+
+    monkeypatch.setattr(api, "measure_models", measure)
+    done = command("measure", "net", "--format", "json")
+    json.loads(done.stdout)
+    assert done.stderr == "hello\n"
