@@ -19,7 +19,7 @@ from roofline.fit_terms import TERMS
 from roofline.reports.figures import card, color, escape, layout, log_axis, log_limits, series
 from roofline.reports.fit_terminal import signed_percent
 from roofline.reports.pages import Page, seconds, shape
-from roofline.reports.tables import Cell, Column, Table, time_column
+from roofline.reports.tables import Cell, Column, Table
 from roofline.units import si, significant
 
 Plain = Mapping[str, Any]
@@ -106,8 +106,8 @@ def _tiles(data: Plain, ridge: RidgePoint) -> list[dict[str, Any]]:
     else:
         value, note = NONE, "the rows do not tell"
     return [
-        {"id": "error", "name": "Error, unseen", "value": f"{100 * data['loo_mape']:.1f} %", "number": data["loo_mape"],
-         "note": f"mean; median {100 * data['loo_median']:.1f} %", "kind": "prediction"},
+        {"id": "error", "name": "Error", "value": f"{100 * data['loo_mape']:.1f} %", "number": data["loo_mape"],
+         "note": f"of unseen rows; median {100 * data['loo_median']:.1f} %", "kind": "prediction"},
         {"id": "ranks", "name": "Rank correlation", "value": NONE if ranks is None else f"{ranks:.3f}",
          "note": "" if macs is None else f"of the MACs alone {macs:.3f}"},
         {"id": "ridge", "name": f"Ridge point, {ridge.dtype}", "value": value, "note": note},
@@ -149,11 +149,12 @@ def _signed(share: float) -> str:
 
 
 def _row_table(rows: Sequence[Plain]) -> Table:
-    scale, unit, decimals = time_column(max(max(row["latency_s"], row["loo_predicted_s"]) for row in rows))
+    longest_s = max(max(row["latency_s"], row["loo_predicted_s"]) for row in rows)
+    unit, decimals = "ms", min(3, max(1, 4 - len(str(int(longest_s * 1e3)))))
     largest = max(abs(row["loo_error"]) for row in rows) or 1.0
 
     def time(value: float) -> Cell:
-        return Cell(f"{value / scale:.{decimals}f}", value)
+        return Cell(f"{value * 1e3:.{decimals}f}", value)
 
     columns: list[tuple[Column, Callable[[Plain], Cell]]] = [
         (Column(key="model", label="model"), lambda row: Cell(row["name"], color=color("prediction"))),

@@ -21,7 +21,7 @@ from roofline.errors import LatencyError
 from roofline.fit import SCHEMA, Fit, fit, infer, parameter_limit, parameter_text
 from roofline.fit_profile import ridge_text
 from roofline.fit_regression import Parameter, RidgePoint, solve
-from roofline.fit_terms import Design, Form, Rows
+from roofline.fit_terms import FORMS, TERMS, Design, Form, Rows
 from roofline.latencies import Latency
 from roofline.layers import LayerTable
 from tests.fit_rows import VALUES, device, known, network, on, timed
@@ -42,6 +42,12 @@ def with_latency(rows: Rows, number: int, factor: float) -> Rows:
     latencies = list(rows.latencies)
     latencies[number] = replace(latencies[number], latency_s=latencies[number].latency_s * factor)
     return replace(rows, latencies=tuple(latencies))
+
+
+def without(rows: Rows, number: int) -> Rows:
+    """The same rows, as if that one had never been."""
+    kept = [other for other in range(len(rows)) if other != number]
+    return Rows(**{name: tuple(getattr(rows, name)[i] for i in kept) for name in ("latencies", "names", "tables")})
 
 
 # --- the result -------------------------------------------------------------------------------------------------------
@@ -82,6 +88,15 @@ def test_rows_are_predicted_with_and_without_themselves() -> None:
         assert row.loo_error == pytest.approx(row.loo_predicted_s / row.latency_s - 1)
     assert result.loo_mape == pytest.approx(np.mean([abs(row.loo_error) for row in result.rows]))
     assert result.loo_median == pytest.approx(np.median([abs(row.loo_error) for row in result.rows]))
+
+
+def test_each_fold_chooses_its_own_form() -> None:
+    """As one would who never had the row. (Ten rows are enough for what nine are.)"""
+    rows = known(("inference_overhead",), TABLES[:10], noise=0.1, seed=4)
+    result = infer(rows, device="d")
+    assert {row.loo_terms for row in result.rows} > {result.terms}, "or this would test nothing"
+    for number, row in enumerate(result.rows):
+        assert infer(without(rows, number), device="d").terms == row.loo_terms
 
 
 def test_rank_correlations_are_scipys() -> None:
@@ -421,3 +436,15 @@ def test_the_library_does_not_need_torch_to_say_that_a_table_is_wrong(tmp_path: 
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "t.csv:1: the column latency_ms is missing (found: model)\nFalse\n"
+
+
+def test_the_page_has_every_term() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "fit.md").read_text(encoding="utf-8")
+    section = re.search(r"^\| term \|.*\n\| ---.*\n((?:\|.*\n)*)", page, re.MULTILINE)
+    assert section is not None
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section[1], re.MULTILINE))
+    assert list(documented) == list(TERMS)
+    for name, term in TERMS.items():
+        unit = term.unit or ("none" if name == "add" else "share of the peak")
+        assert documented[name] == unit
+    assert f"the {len(FORMS)} combinations" in page
