@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +20,14 @@ COLOUR_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TT
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--overwrite", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _light_collections() -> Iterator[None]:
+    """What earlier tests left in the process does not slow the collections that a measurement asks for."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
