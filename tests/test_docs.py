@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from roofline.hardware import LAYER_CLASSES
+from roofline.profiles import MAC_CLASSES, ProfileEntry
 from roofline.vector_ops import VECTOR_OPS_PER_ELEMENT
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +55,18 @@ def test_the_table_of_vector_ops_is_the_one_that_counts():
         if not name.startswith("__")
     }
     assert documented == counted
+
+
+def test_every_field_and_every_class_of_a_profile_is_documented():
+    page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    fields = {field.alias or name for name, field in ProfileEntry.model_fields.items()}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) >= fields
+    for begin, classes in (
+        (r"Classes of layers: (.*)", LAYER_CLASSES),
+        (r"Classes that do MACs.*: (.*)\.", MAC_CLASSES),
+    ):
+        (words,) = re.findall(rf"^{begin}$", page, re.M)
+        assert re.findall(r"`(\w+)`", words) == list(classes)
 
 
 @pytest.mark.parametrize(
