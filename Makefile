@@ -35,7 +35,7 @@ wheel: $(VENV)/.installed-test      ## build dist/*.whl and check what is in it
 	$(BIN)/check-wheel-contents dist/*.whl
 
 bench: $(VENV)/.installed-bench     ## time roofline against its peers
-	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	set -e; for script in $(filter-out %/cuda_check.py,$(wildcard benchmarks/*.py)); do $(BIN)/python "$$script"; done
 
 clean:  ## remove everything that make made, .venv too
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
