@@ -31,7 +31,7 @@ from roofline.commands.options import BESIDE, Pages
 def report(saved: Path, html: Path | None, plotlyjs: str, png: Path | None, svg: Path | None) -> None:
     """Draw a saved result again.
 
-    FILE.json is what 'analyze', 'sweep' or 'compare' saved with -o or --format json.
+    FILE.json is the JSON of 'analyze', 'sweep', 'compare', 'whatif', 'fit', 'measure' or 'activations'.
     """
     from roofline.saved import load_saved
 
