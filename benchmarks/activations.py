@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
@@ -207,9 +208,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write docs/activations.md")
     parser.add_argument("--max-time", type=float, default=10.0, help="seconds of timing each, at most (default: 10)")
     given = parser.parse_args(arguments)
+    how: dict[str, Any] = {"max_s": given.max_time, "keep_memory": True}  # or page faults drown what is compared
     makers: dict[str, Callable[[], str]] = {
-        "measured": lambda: measured(compare_activations(acts=ORDER, device="cpu", max_s=given.max_time)),
-        "elementwise": lambda: elementwise(measure_elementwise(max_s=given.max_time)),
+        "measured": lambda: measured(compare_activations(acts=ORDER, device="cpu", **how)),
+        "elementwise": lambda: elementwise(measure_elementwise(**how)),
     }
     parts = predicted_tables() | ({} if given.predicted else {name: make() for name, make in makers.items()})
     if not given.write:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path 
 
 from benchmarks._harness import STYLE, Target, environment, print_environment, print_targets
 from roofline.errors import RooflineError
-from roofline.measurement.clock import Clock, SystemClock
+from roofline.measurement.clock import Block, Clock, SystemClock
 from roofline.measurement.cuda import CudaDevice, CudaTimer, cuda_device, graphed
 from roofline.measurement.per_layer import LayerTimes, layer_times
 from roofline.measurement.stopping import median
@@ -66,12 +66,24 @@ class Row:
     throttled: int
 
 
-def timed(timer: CudaTimer, call: Callable[[], object], blocks: int) -> tuple[float, float, float]:
-    """Medians of kernel time, wall time and clock."""
-    found = [timer.block(call, 1) for _ in range(blocks)]
-    kernel_s = [block.kernel_s for block in found if block.kernel_s is not None]
-    clock_hz = [block.frequency_hz for block in found if block.frequency_hz is not None]
-    return median(kernel_s), median([block.wall_s for block in found]), median(clock_hz or [0.0])
+def timed(timer: CudaTimer, call: Callable[[], object], blocks: int) -> list[Block]:
+    """Blocks of one call."""
+    return [timer.block(call, 1) for _ in range(blocks)]
+
+
+def kernel_s(blocks: Sequence[Block]) -> float:
+    """The median by the device."""
+    return median([block.kernel_s for block in blocks if block.kernel_s is not None])
+
+
+def wall_s(blocks: Sequence[Block]) -> float:
+    """The median by the host."""
+    return median([block.wall_s for block in blocks])
+
+
+def clock_hz(blocks: Sequence[Block]) -> float:
+    """The median that the spins tell; 0 where they do not."""
+    return median([block.frequency_hz for block in blocks if block.frequency_hz is not None] or [0.0])
 
 
 def warm_up(device: CudaDevice, clock: Clock, call: Callable[[], object]) -> None:
@@ -87,22 +99,21 @@ def row_of(subject: Subject, device: CudaDevice, clock: Clock, blocks: int) -> R
     hot, cold, graph = CudaTimer(device, clock), CudaTimer(device, clock, cache="cold"), CudaTimer(device, clock)
     with subject.context():
         warm_up(device, clock, subject.call)
-        kernel_s, wall_s, clock_hz = timed(hot, subject.call, blocks)
-        cold_s, _, _ = timed(cold, subject.call, blocks)
+        as_called, flushed = timed(hot, subject.call, blocks), timed(cold, subject.call, blocks)
         replay = graphed(subject.call, device)
         replay()
-        graph_kernel_s, graph_wall_s, _ = timed(graph, replay, blocks)
-    timers = (hot, cold, graph)
+        replayed = timed(graph, replay, blocks)
+    everything = (*as_called, *flushed, *replayed)
     return Row(
         model=subject.label,
-        kernel_s=kernel_s,
-        cold_s=cold_s,
-        wall_s=wall_s,
-        graph_kernel_s=graph_kernel_s,
-        graph_wall_s=graph_wall_s,
-        clock_hz=clock_hz,
-        gaps=sum(timer.gaps for timer in timers),
-        throttled=sum(timer.throttled for timer in timers),
+        kernel_s=kernel_s(as_called),
+        cold_s=kernel_s(flushed),
+        wall_s=wall_s(as_called),
+        graph_kernel_s=kernel_s(replayed),
+        graph_wall_s=wall_s(replayed),
+        clock_hz=clock_hz(as_called),
+        gaps=sum(block.has_gaps for block in everything),
+        throttled=sum(block.retries for block in everything),
     )
 
 
@@ -120,11 +131,11 @@ def known_work(device: CudaDevice, clock: Clock, blocks: int) -> tuple[float, fl
 
     timer = CudaTimer(device, clock)
     warm_up(device, clock, once)
-    one_s, _, spin_hz = timed(timer, once, blocks)
+    one = timed(timer, once, blocks)
     nvml_hz = device.clock_hz()
-    two_s, _, _ = timed(timer, twice, blocks)
-    nothing_s, _, _ = timed(timer, lambda: None, blocks)
-    return nothing_s, two_s / one_s, spin_hz / nvml_hz if nvml_hz else float("nan")
+    ratio = kernel_s(timed(timer, twice, blocks)) / kernel_s(one)
+    nothing_s = kernel_s(timed(timer, lambda: None, blocks))
+    return nothing_s, ratio, clock_hz(one) / nvml_hz if nvml_hz else float("nan")
 
 
 def checks(

@@ -1,11 +1,12 @@
 """How well repeated invocations agree: `roofline measure` beside torch.utils.benchmark, on the same networks.
 
-    python benchmarks/measure_peers.py [--invocations N] [--max-time SECONDS]
+    python benchmarks/measure_peers.py [--invocations N] [--max-time SECONDS] [--keep-memory]
 
-Each invocation is a fresh process that times ten networks with one tool, then with the other. The spread of a network
-is the largest of its medians over the smallest, less 1; for ours once as the stopwatch had it and once at the machine's
-reference state. And a self-test on real ops: a product done twice takes twice as long as once, and an empty function
-takes nothing. Let nothing else run meanwhile.
+Each invocation times ten networks with one tool, in a fresh process, then with the other, in another. The spread of a
+network is the largest of its medians over the smallest, less 1; for ours once as the stopwatch had it and once at the
+machine's reference state. And a self-test on real ops: a product done twice takes twice as long as once (by the
+stopwatch and in turns, as a product alone does not drift as networks do), and an empty function takes nothing. Let
+nothing else run meanwhile.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +26,8 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
 from benchmarks._harness import STYLE, Target, environment, print_environment, print_targets
+from roofline.measurement.clock import Timer
+from roofline.measurement.subject import Subject
 
 MODELS = (
     "mobilenetv1_050", "mobilenetv2_100", "mobilenetv3_small_100", "mobilenetv3_large_100", "mobilenetv4_conv_small",
@@ -36,41 +39,56 @@ TWICE = 0.03  # off 2, at most
 Medians = Mapping[str, Mapping[str, float]]  # by way and network, seconds
 
 
-def time_once(max_s: float) -> dict[str, dict[str, float]]:
-    """Medians of one invocation, and the self-test."""
+def time_ours(max_s: float, keep_memory: bool) -> dict[str, dict[str, float]]:
+    """Medians of one invocation of ours, and the self-test."""
+    import torch
+
+    from roofline.measurement.api import Request, measure_here, measure_models
+
+    run = measure_models(MODELS, max_s=max_s, keep_memory=keep_memory)
+    left, right = torch.randn(2, 384, 384)
+    works = {"once": lambda: left @ right, "twice": lambda: (left @ right, left @ right), "nothing": lambda: None}
+    tests = measure_here(
+        [partial(_subject, name, work) for name, work in works.items()],
+        Request(max_s=max_s, keep_memory=keep_memory),
+    )
+    once, twice, nothing = tests.measurements
+    return {
+        WAYS[0]: {each.name: each.reference_latency_s.median for each in run.measurements},
+        WAYS[1]: {each.name: each.latency_s.median for each in run.measurements},
+        "self-test": {
+            "twice the work": twice.latency_s.median / once.latency_s.median,
+            "empty function, s": nothing.latency_s.median,
+        },
+    }
+
+
+def _subject(name: str, work: Callable[[], object], timer: Timer) -> Subject:
+    from roofline.measurement.subject import of_callable
+
+    return of_callable(work, (), timer=timer, name=name)
+
+
+def time_theirs(max_s: float, keep_memory: bool) -> dict[str, dict[str, float]]:
+    """Medians of one invocation of torch.utils.benchmark, in the same order, with as many threads."""
     import torch
     from torch.utils.benchmark import Timer
 
-    import roofline
+    from roofline import models
     from roofline.loading import load
-    from roofline.measurement.api import measure_models
+    from roofline.measurement.allocator import keep_memory as keep
 
-    run = measure_models(MODELS, max_s=max_s, reference_state="kept")
-    found: dict[str, dict[str, float]] = {
-        WAYS[0]: {m.name: m.reference_latency_s.median for m in run.measurements if m.reference_latency_s},
-        WAYS[1]: {m.name: m.latency_s.median for m in run.measurements},
-        WAYS[2]: {},
-    }
-    threads = torch.get_num_threads()
-    for name in found[WAYS[1]]:
-        module = load(name, weights=True).module.eval()
-        image = torch.randn(1, 3, *load(name).inputs[0].shape[2:])
+    if keep_memory:
+        keep()
+    found = {}
+    for name in MODELS:
+        made = load(name, weights=True)
+        module, image = made.module.eval(), torch.randn(1, 3, *made.inputs[0].shape[2:])
         with torch.inference_mode():
-            timer = Timer("module(image)", globals={"module": module, "image": image}, num_threads=threads)
-            found[WAYS[2]][name] = timer.blocked_autorange(min_run_time=max_s / 2).median
-    left, right = torch.randn(2, 384, 384)
-    once = roofline.measure(lambda: left @ right, max_s=max_s)
-    twice = roofline.measure(lambda: (left @ right, left @ right), max_s=max_s)
-    empty = roofline.measure(lambda: None, max_s=max_s)
-
-    def at_reference(measurement: Any) -> float:
-        return float((measurement.reference_latency_s or measurement.latency_s).median)
-
-    found["self-test"] = {
-        "twice the work": at_reference(twice) / at_reference(once),
-        "empty function, s": float(empty.latency_s.median),
-    }
-    return found
+            given = {"module": module, "image": image}
+            timer = Timer("module(image)", globals=given, num_threads=torch.get_num_threads())
+            found[models.find(name).name] = timer.blocked_autorange(min_run_time=max_s).median
+    return {WAYS[2]: found}
 
 
 def spreads(invocations: Sequence[Medians], way: str) -> dict[str, float]:
@@ -78,8 +96,7 @@ def spreads(invocations: Sequence[Medians], way: str) -> dict[str, float]:
     names = set.intersection(*(set(found[way]) for found in invocations))
     return {
         name: max(found[way][name] for found in invocations) / min(found[way][name] for found in invocations) - 1
-        for name in MODELS
-        if name in names
+        for name in sorted(names)
     }
 
 
@@ -88,20 +105,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--invocations", type=int, default=3)
     parser.add_argument("--max-time", type=float, default=4.0, help="seconds of timing each network, each way")
-    parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--keep-memory", action="store_true", help="have the allocator keep freed memory, for both")
+    parser.add_argument("--only", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.once:
-        print(json.dumps(time_once(options.max_time)))
+    if options.only:
+        time_once = time_ours if options.only == "ours" else time_theirs
+        print(json.dumps(time_once(options.max_time, options.keep_memory)))
         return
     invocations: list[Medians] = []
     for number in range(options.invocations):
         print(f"invocation {number + 1} of {options.invocations}", file=sys.stderr)
-        command = [sys.executable, __file__, "--once", "--max-time", str(options.max_time)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        invocations.append(json.loads(done.stdout.splitlines()[-1]))
+        found_now: dict[str, Mapping[str, float]] = {}
+        for whose in ("ours", "theirs"):
+            command = [sys.executable, __file__, "--only", whose, "--max-time", str(options.max_time)]
+            command += ["--keep-memory"] * options.keep_memory
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found_now |= json.loads(done.stdout.splitlines()[-1])
+        invocations.append(found_now)
     console = Console(width=100)
     print_environment(console, environment())
-    table = Table("network", *(f"{way}: ms" for way in WAYS), *("spread" for _ in WAYS), **STYLE)
+    table = Table("network", *(f"{way}: ms" for way in WAYS), *(f"{way}: spread" for way in WAYS), **STYLE)
     found = {way: spreads(invocations, way) for way in WAYS}
     for name in found[WAYS[0]]:
         medians = [np.median([item[way][name] for item in invocations]) * 1e3 for way in WAYS]

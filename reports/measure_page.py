@@ -28,8 +28,8 @@ CONVENTIONS = (
     "The interval is the 95 % confidence interval of the median by order statistics, which assumes no distribution. It "
     "says how well this run knows its median; what another process or day would give differs by more.",
     "At reference: each sample over how many times as long as at the machine's reference state the anchor took, the "
-    "median of the anchors nearest in time. The anchor is a matrix product, a convolution and a copy; its factor is "
-    "the geometric mean of the three ratios.",
+    "median of the anchors nearest in time. The anchor is a matrix product, a chain of convolutions and a copy; its factor is "
+    "the ratio of the chain to its time at that state.",
     "Samples under heavy contention are kept and marked, and are not in the medians.",
     "Models run in eval mode under torch.inference_mode, with weights and inputs drawn at random.",
 )

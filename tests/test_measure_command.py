@@ -61,14 +61,15 @@ def test_options_reach_the_harness(command: Command, asked: list[dict[str, Any]]
         "measure", "net", "--threads", 2, "--dtype", "bf16", "--batch", 4, "--input-size", 64,
         "--arg", "width_mult=0.5", "--mode", "channels_last",
         "--processes", 3, "--per-layer", "--rounds", 5, "--max-time", 2.5, "--target", "3%",
-        "--seed", 9,
+        "--seed", 9, "--keep-memory", "--quiet-wait", 20,
     )  # fmt: skip
     (call,) = asked
     del call["progress"]
     assert call == {
         "references": ["net"], "device": "cpu", "threads": 2, "dtype": "bf16", "batch": 4, "input_size": (3, 64, 64),
         "arguments": {"width_mult": 0.5}, "mode": "channels_last", "processes": 3, "per_layer": True, "rounds": 5,
-        "max_s": 2.5, "target": 0.03, "seed": 9, "reference_state": "kept",
+        "max_s": 2.5, "target": 0.03, "seed": 9, "reference_state": "kept", "keep_memory": True,
+        "quiet_wait_s": 20, "l2": "hot",
     }  # fmt: skip
 
 
@@ -122,6 +123,19 @@ def test_results_are_kept(command: Command, asked: list[dict[str, Any]], tmp_pat
     assert [kept.model for kept in read()] == ["net"]
 
 
+@pytest.mark.parametrize(
+    ("status", "code"), [("ok", 0), ("capped", 0), ("noisy", 3), ("contended", 3), ("throttled", 3)]
+)
+def test_what_is_too_noisy_to_judge_by_has_an_exit_code_of_its_own(
+    status: str, code: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(None, "net")
+    answering(monkeypatch, replace(run, measurements=(replace(run.measurements[0], status=status),)))
+    done = command("measure", "net", "--no-db")
+    assert done.returncode == code
+    assert "net takes" in done.stdout  # the answer is there all the same
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +146,8 @@ def test_results_are_kept(command: Command, asked: list[dict[str, Any]], tmp_pat
         (("--dtype", "int8"), "int8 cannot be measured"),
         (("--mode", "cudagraph"), "needs --device cuda"),
         (("--per-layer", "--mode", "compile"), "layers are timed op by op"),
+        (("--l2", "cold"), "only the L2 cache of a CUDA device"),
+        (("--l2", "warm"), "unknown state of the L2 cache 'warm'"),
         (("--samples", "x.csv"), "name the file x.npz"),
         (("--samples", "no/such/folder/x.npz"), "there is no folder"),
         (("--db", "x", "--no-db"), "--db and --no-db exclude each other"),

@@ -58,6 +58,8 @@ class Acts(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
               help="How the network runs where it is measured; eager if not given.")  # fmt: skip
 @click.option("--max-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Of timing each activation, at most; 10 if not given.")  # fmt: skip
+@click.option("--keep-memory", is_flag=True, default=None,
+              help="Have the allocator keep freed memory, so that no call pays for page faults (glibc).")  # fmt: skip
 @click.option("--elementwise", is_flag=True,
               help="Instead, time each on its own on this CPU: its bytes a second beside those of a copy.")  # fmt: skip
 @model_options
@@ -74,6 +76,7 @@ def activations(
     threads: int | None,
     mode: str | None,
     max_time: float | None,
+    keep_memory: bool | None,
     elementwise: bool,
     options: ModelOptions,
     format: str | None,
@@ -89,7 +92,7 @@ def activations(
     output = None if output == Path("-") else output
     format = format_of(format, output)
     pages.check(output)
-    measuring: dict[str, Any] = {"threads": threads, "mode": mode, "max_s": max_time}
+    measuring: dict[str, Any] = {"threads": threads, "mode": mode, "max_s": max_time, "keep_memory": keep_memory}
     how = {name: value for name, value in measuring.items() if value is not None}
     if elementwise:
         given = {"--model": model, "--hw": devices, "--threads": threads, "--mode": mode, **_named(options)}
@@ -105,7 +108,7 @@ def activations(
         _end(ctx, result.run)
         return
     if devices and device is None and how:
-        raise click.UsageError("--threads, --mode and --max-time are of a measurement: give --device too")
+        raise click.UsageError("--threads, --mode, --max-time, --keep-memory are of a measurement: give --device too")
     from roofline.activation_comparison import ACTS, MODEL, compare_activations
 
     with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's file prints is no part of the result

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from roofline.measurement.session import Progress
 
 
+TOO_NOISY = 3  # exit code: measured, and not to be judged by
+
+
 class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
     """``1.5%`` or ``0.015``."""
 
@@ -53,6 +56,8 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
               help="Argument for the models' constructors, as in width_mult=0.5; may be given again.")  # fmt: skip
 @click.option("--mode", default="eager", show_default=True, metavar="MODE",
               help="eager, channels_last, compile, or cudagraph (CUDA alone).")  # fmt: skip
+@click.option("--l2", default="hot", show_default=True, metavar="STATE",
+              help="hot, or cold: overwrite the L2 cache of a CUDA device before each call.")  # fmt: skip
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
               help="Repeat in N fresh processes, and report how far they differ.")  # fmt: skip
 @click.option("--per-layer", is_flag=True, help="Also time each layer.")
@@ -63,6 +68,10 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
 @click.option("--target", type=Share(), default="1.5%", show_default=True, metavar="SHARE",
               help="Half of the 95 % interval of the median, over the median, to stop at.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, inputs and the order of the models.")
+@click.option("--quiet-wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS",
+              help="Wait so long at most until no other process wants the cores that are to be used.")  # fmt: skip
+@click.option("--keep-memory", is_flag=True,
+              help="Have the allocator keep freed memory, so that no call pays for page faults (glibc).")  # fmt: skip
 @click.option("--new-reference", is_flag=True, help="Take the machine's reference state anew from this session.")
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.npz", help="Also write every sample.")
 @click.option("--db", type=click.Path(path_type=Path), metavar="FILE",
@@ -85,12 +94,15 @@ def measure(
     input_size: tuple[int, ...] | None,
     arguments: tuple[tuple[str, Any], ...],
     mode: str,
+    l2: str,
     processes: int,
     per_layer: bool,
     rounds: int,
     max_time: float,
     target: float,
     seed: int,
+    quiet_wait: float,
+    keep_memory: bool,
     new_reference: bool,
     samples: Path | None,
     db: Path | None,
@@ -103,7 +115,8 @@ def measure(
     """Time models on this machine.
 
     Models take turns in random order until the median of each is known, with an anchor timed beside every sample that
-    tells how fast the machine is just then. Weights and inputs are random. Ctrl-C keeps what there is.
+    tells how fast the machine is just then. Weights and inputs are random. Ctrl-C keeps what there is. Exit code 3 says
+    that the machine was too noisy to judge by the figures.
     """
     output = None if output == Path("-") else output
     format = format_of(format, output)
@@ -126,8 +139,9 @@ def measure(
     with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's own file prints is no part of it
         run = api.measure_models(
             references, device=device, threads=threads, dtype=dtype, batch=batch, input_size=input_size,
-            arguments=dict(arguments), mode=mode, processes=processes, per_layer=per_layer, rounds=rounds,
-            max_s=max_time, target=target, seed=seed, progress=progress,
+            arguments=dict(arguments), mode=mode, l2=l2, processes=processes, per_layer=per_layer, rounds=rounds,
+            max_s=max_time, target=target, seed=seed, keep_memory=keep_memory, quiet_wait_s=quiet_wait,
+            progress=progress,
             reference_state=api.ANEW if new_reference else api.READ if no_db else api.KEPT,
         )  # fmt: skip
     problems = _keep(run, db, no_db, samples)
@@ -143,6 +157,8 @@ def measure(
         click.echo(f"roofline: not measured: {failure.reason}", err=True)
     if run.failures or problems:
         ctx.exit(2)
+    if any(each.is_doubtful for each in run.measurements):
+        ctx.exit(TOO_NOISY)
 
 
 def _keep(run: Run, db: Path | None, no_db: bool, samples: Path | None) -> list[str]:

@@ -1,11 +1,16 @@
-"""The anchor: three fixed ops, timed beside every sample, that tell how fast the machine is just then.
+"""The anchor: three fixed pieces of work, timed beside every sample, that tell how fast the machine is just then.
 
-On a shared machine the same work takes 20 to 30 % longer a minute later. What it takes longer by is nearly the same for
-a matrix product, a convolution and a copy as for whole networks, so the time of a network over that factor is what it
-takes at the machine's *reference state*, and two sessions agree on it. The factor of a sample of the anchor is the
-geometric mean of its three times over those of the reference state; the factor of anything else is the median of those
-of the samples nearest in time. (In a trial with 13 networks and 3 processes these three agreed better than one of them
-alone, or four: 100 % of the medians within 10 %, against 28 % of raw medians.)
+On a shared machine the same network takes 20 to 40 % longer a minute later. What it takes longer by is nearly the same
+for a short chain of convolutions as for whole networks, so the time of a network over that factor is what it takes at
+the machine's *reference state*, and two sessions agree on it. The factor of a sample is that of the chain; the factor
+of anything else is the median of those of the samples nearest in time.
+
+The chain has three inverted residuals, as MobileNetV2 has them at 56 x 56, 28 x 28 and 14 x 14. That it is a chain is
+what matters: its ops hand their results to each other, from core to core, as those of a network do. A matrix product,
+one convolution and a copy, in equal parts, told nothing on the machine this was tried on (docs/measuring.md, "What the
+anchor is worth"): where the host laid two virtual cores further apart, networks took 1.4 times as long, the convolution
+1.1 times, and the copy 0.7 times, since it then had the memory of two core complexes. So the product and the copy are
+kept beside each sample, where they tell what kind of drift it was, and weigh nothing.
 
 A minimum is never to be divided by such a factor: it was not taken when the anchors were.
 """
@@ -15,17 +20,22 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from roofline.measurement.clock import Timer
 from roofline.measurement.stopping import median, quantile
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
 NEAREST = 7  # samples of the anchor, within about 0.2 s of what they judge
 REFERENCE_QUANTILE = 0.1  # of each part's times in a session: a quiet moment, and no lucky one
-GEMM_SIDE = 512
-CONV_CHANNELS, CONV_SIDE, CONV_KERNEL = 64, 56, 3
+GEMM_SIDE = 256
+BLOCKS = ((24, 56), (32, 28), (96, 14))  # channels and sides: MobileNetV2's (arXiv 1801.04381, table 2)
+EXPANSION, KERNEL = 6, 3  # of these
 COPY_BYTES = 8_000_000
-CUDA_SCALE = 8  # sides of the product, of the convolution's images in all, and the copy: else launches are timed
+CUDA_SCALE = 8  # sides of the product, images, and the copy: else launches are timed
 
 
 class Anchor(Protocol):
@@ -35,25 +45,29 @@ class Anchor(Protocol):
     def names(self) -> tuple[str, ...]:
         """What the parts are called."""
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """What each part counts in the factor; 1 in all."""
+
     def sample(self) -> tuple[float, ...]:
         """The seconds that each part takes now."""
 
 
 class TorchAnchor:
-    """A product of 512 x 512 matrices, a 3x3 convolution of 64 channels at 56 x 56, and a copy of 8 MB, all in fp32.
+    """A product of 256 x 256 matrices, three inverted residuals, and a copy of 8 MB, all in fp32.
 
-    About 3 ms together on two cores. On an accelerator all three are larger.
+    About 4 ms together on two cores, of which the residuals are 3. On an accelerator all three are larger.
 
     Args:
         timer: How they are timed.
         device: Where they run.
     """
 
-    names = ("sgemm", "conv", "copy")
+    names = ("sgemm", "blocks", "copy")
+    weights = (0.0, 1.0, 0.0)
 
     def __init__(self, timer: Timer, device: str = "cpu") -> None:
         import torch
-        from torch.nn import functional
 
         scale = 1 if device == "cpu" else CUDA_SCALE
         made = torch.Generator(device=device).manual_seed(0)
@@ -63,13 +77,15 @@ class TorchAnchor:
 
         side = GEMM_SIDE * scale
         left, right, product = normal(side, side), normal(side, side), torch.empty(side, side, device=device)
-        images = normal(scale, CONV_CHANNELS, CONV_SIDE, CONV_SIDE)
-        weight = normal(CONV_CHANNELS, CONV_CHANNELS, CONV_KERNEL, CONV_KERNEL)
+        blocks = [
+            (_inverted_residual(channels, normal).to(device), normal(scale, channels, size, size))
+            for channels, size in BLOCKS
+        ]
         source = normal(COPY_BYTES * scale // 4)
         target = torch.empty_like(source)
         self._parts: tuple[Callable[[], object], ...] = (
             lambda: torch.mm(left, right, out=product),
-            lambda: functional.conv2d(images, weight, padding=CONV_KERNEL // 2),
+            lambda: [block(images) for block, images in blocks],
             lambda: target.copy_(source),
         )
         self._timer = timer
@@ -81,19 +97,43 @@ class TorchAnchor:
             return tuple(self._timer.block(part, 1).wall_s for part in self._parts)
 
 
+def _inverted_residual(channels: int, normal: Callable[..., torch.Tensor]) -> nn.Module:
+    """A 1x1 convolution, a depthwise one, and a 1x1 one back, each normalised, with ReLU6 between them."""
+    from torch import nn
+
+    wide = channels * EXPANSION
+    block = nn.Sequential(
+        nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
+        nn.Conv2d(wide, wide, KERNEL, padding=KERNEL // 2, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU6(),
+        nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels),
+    )  # fmt: skip
+    for layer in block:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight = nn.Parameter(normal(*layer.weight.shape), requires_grad=False)
+    return block.eval()
+
+
 def reference_of(samples: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """The reference state that some samples of an anchor show: a low quantile of the times of each part."""
     return tuple(quantile(times, REFERENCE_QUANTILE) for times in zip(*samples, strict=True))
 
 
-def factor_of(sample: Sequence[float], reference_s: Sequence[float]) -> float:
-    """How many times as long as at the reference state the anchor took: the geometric mean of the ratios of its parts.
+def factor_of(sample: Sequence[float], reference_s: Sequence[float], weights: Sequence[float] | None = None) -> float:
+    """How many times as long as at the reference state the anchor took: weighted geometric mean of its parts.
+
+    Args:
+        sample: Seconds of each part.
+        reference_s: Of each part at the reference state.
+        weights: What each part counts; the same if None.
 
     >>> round(factor_of((2.0, 8.0, 1.0), (1.0, 1.0, 1.0)), 6)
     2.519842
+    >>> factor_of((2.0, 8.0, 1.0), (1.0, 1.0, 1.0), weights=(1, 0, 0))
+    2.0
     """
+    weights = weights or [1.0] * len(reference_s)
     logs = [math.log(time / at_best) for time, at_best in zip(sample, reference_s, strict=True)]
-    return math.exp(sum(logs) / len(logs))
+    return math.exp(sum(w * ratio for w, ratio in zip(weights, logs, strict=True)) / sum(weights))
 
 
 def local_factor(at_s: float, times_s: Sequence[float], factors: Sequence[float], nearest: int = NEAREST) -> float:

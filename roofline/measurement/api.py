@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.errors import MeasurementError, OutputError, RooflineError
 from roofline.measurement import session, subject
+from roofline.measurement.cuda import CACHES
 from roofline.measurement.result import Failure, Measurement, Run
 from roofline.measurement.session import Progress
 from roofline.measurement.stopping import CAP_S, MIN_ROUNDS, TARGET, Limits
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 KEPT, READ, ANEW, OWN = "kept", "read", "anew", "own"  # which reference state
 REFERENCE_STATES = (KEPT, READ, ANEW, OWN)
+MANY_PAGE_FAULTS = 256  # a call: 1 MB in pages of 4 kB, at about 1 us each to map and to clear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +38,14 @@ class Request:
     input_size: tuple[int, ...] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eager"
+    l2: str = "hot"
     per_layer: bool = False
     target: float = TARGET
     max_s: float = CAP_S
     rounds: int = MIN_ROUNDS
     seed: int = 0
+    keep_memory: bool = False
+    quiet_wait_s: float = 0.0
     reference_state: str = KEPT
     anchor_reference_s: tuple[float, ...] | None = None
 
@@ -51,6 +56,10 @@ class Request:
             MeasurementError: Something is.
         """
         subject.check_request(self.device, self.dtype, self.mode)
+        if self.l2 not in CACHES:
+            raise MeasurementError(f"unknown state of the L2 cache {self.l2!r} (known: {', '.join(CACHES)})")
+        if self.l2 != "hot" and self.device != "cuda":
+            raise MeasurementError("only the L2 cache of a CUDA device is overwritten between calls: leave out l2")
         if not isinstance(self.batch, int) or self.batch < 1:
             raise MeasurementError(f"batch must be at least 1 (got {self.batch!r})")
         if self.threads is not None and self.threads < 1:
@@ -61,6 +70,8 @@ class Request:
             )
         if not 0 < self.max_s < float("inf"):
             raise MeasurementError(f"max_s must be more than 0 and finite (got {self.max_s:g})")
+        if not 0 <= self.quiet_wait_s < float("inf"):
+            raise MeasurementError(f"quiet_wait_s must be 0 or more and finite (got {self.quiet_wait_s:g})")
         if self.rounds < 1:
             raise MeasurementError(f"rounds must be at least 1 (got {self.rounds})")
         if self.per_layer and self.mode in ("compile", "cudagraph"):
@@ -117,11 +128,15 @@ def measure(
         input_size: Channels, height, width; the published size, or 3x224x224, if None.
         arguments: For the model's constructor, by name.
         mode: ``"eager"``, ``"channels_last"``, ``"compile"`` or ``"cudagraph"``.
+        l2: ``"hot"``: a call finds in the L2 cache of a CUDA device what the one before left; ``"cold"``: it is
+            overwritten before each call.
         per_layer: Whether to time each layer, too; needs a model reference or a module.
         target: Half-width of the confidence interval of the median, over the median, to stop at.
         max_s: Seconds to time it at most.
         rounds: Rounds at least.
         seed: Of weights, inputs and the order of models.
+        quiet_wait_s: Seconds to wait at most until no other process wants the cores that are to be used.
+        keep_memory: Whether this process keeps the memory it frees from here on (`roofline.measurement.allocator`).
         reference_state: ``"kept"``: that which the first session on this machine kept in the user's data directory,
             and which this one keeps if it is the first; ``"read"``: the same, but this one keeps nothing; ``"anew"``:
             this session's, kept in its place; ``"own"``: this session's, and nothing is read or kept.
@@ -210,22 +225,28 @@ def measure_here(
     """
     from roofline.measurement.anchor import TorchAnchor
     from roofline.measurement.clock import SystemClock
-    from roofline.measurement.conditions import SystemProbe
+    from roofline.measurement.conditions import SystemProbe, wait_until_quiet
     from roofline.measurement.environment import environment, threads_warning
 
     request.check()
+    if request.keep_memory:
+        from roofline.measurement.allocator import keep_memory
+
+        keep_memory()
     clock = SystemClock()
-    timer = timer_for(request.device, clock)
+    timer = timer_for(request.device, clock, request.l2)
     with _threads(request.threads) as threads:
         subjects, failures = _made(factories, timer, labels)
-        record = environment(request.device, seed=request.seed)
+        record = environment(request.device, seed=request.seed, keep_memory=request.keep_memory, l2=request.l2)
         anchor = TorchAnchor(timer, request.device)
         reference_s, source = _reference_state(request, anchor.names, record)
+        probe = SystemProbe()
+        is_quiet = wait_until_quiet(probe, clock, threads=threads, at_most_s=request.quiet_wait_s)
         timed = session.run(
             subjects,
             clock=clock,
             anchor=anchor,
-            probe=SystemProbe(),
+            probe=probe,
             rng=random.Random(request.seed + process),
             limits=request.limits,
             threads=threads,
@@ -234,6 +255,8 @@ def measure_here(
             progress=progress,
         )
         warnings = [note for note in (threads_warning(threads),) if note and request.device == "cpu"]
+        if not is_quiet:
+            warnings.append(f"after {request.quiet_wait_s:g} s of waiting others still wanted the cores that were used")
         if reference_s is None and not timed.is_interrupted and timed.anchor:
             source = _keep_state(request, anchor.names, timed.anchor["reference_s"], record)
         by_label = {each.label: each for each in subjects}
@@ -258,12 +281,12 @@ def measure_here(
     )
 
 
-def timer_for(device: str, clock: Clock) -> Timer:
+def timer_for(device: str, clock: Clock, l2: str = "hot") -> Timer:
     """How blocks are timed on a device."""
     if device == "cuda":
         from roofline.measurement.cuda import CudaTimer, cuda_device
 
-        return CudaTimer(cuda_device(), clock)
+        return CudaTimer(cuda_device(), clock, cache=l2)
     from roofline.measurement.clock import WallTimer
 
     return WallTimer(clock)
@@ -329,6 +352,13 @@ def _looked_into(measurement: Measurement, timed: Subject, request: Request) -> 
         )
         measurement = replace(measurement, notes=(*measurement.notes, note))
     measurement = replace(measurement, subnormal_share=share)
+    faults = measurement.page_faults or 0
+    if faults >= MANY_PAGE_FAULTS:
+        note = (
+            f"{faults:,.0f} page faults a call: the allocator gives memory back to the system and asks for it anew in "
+            "each call, which can take half of the time (--keep-memory has it keep the memory, as jemalloc does)"
+        )
+        measurement = replace(measurement, notes=(*measurement.notes, note))
     if request.per_layer and timed.module is not None:
         measurement = _with_layers(measurement, timed)
     return measurement

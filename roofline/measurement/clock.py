@@ -62,12 +62,16 @@ class Block:
         cpu_s: CPU time of this process a call.
         kernel_s: Seconds a call on the accelerator's own timeline; None where there is none.
         frequency_hz: Of the accelerator's clock during the block; None where unknown.
+        retries: Tries before it that were thrown away because the accelerator's clock was low.
+        has_gaps: Whether `kernel_s` may hold waits for the host.
     """
 
     wall_s: float
     cpu_s: float
     kernel_s: float | None = None
     frequency_hz: float | None = None
+    retries: int = 0
+    has_gaps: bool = False
 
 
 class Timer(Protocol):

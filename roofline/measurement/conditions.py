@@ -11,9 +11,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roofline.units import percent
+
+if TYPE_CHECKING:
+    from roofline.measurement.clock import Clock
 
 WINDOW_S = 1.0  # 1 % of it is one tick of /proc/stat
 MAX_STEAL = 0.01  # of the machine's CPU time; ticks of /proc/stat cannot show less in a window
@@ -45,6 +48,7 @@ class Reading:
         throttled_s: Time this cgroup was held back for having used up its quota.
         frequency_hz: Of the core or the accelerator, now.
         load: Mean number of runnable threads over the last minute, now.
+        page_faults: Pages that this process was given without reading a disk.
     """
 
     at_s: float
@@ -55,6 +59,7 @@ class Reading:
     throttled_s: float | None = None
     frequency_hz: float | None = None
     load: float | None = None
+    page_faults: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ class Conditions:
         throttled_s: Time the cgroup was held back.
         frequency_hz: Lower of the two.
         load: Later of the two.
+        page_faults: Pages that this process was given without reading a disk.
     """
 
     wall_s: float
@@ -80,6 +86,7 @@ class Conditions:
     throttled_s: float | None = None
     frequency_hz: float | None = None
     load: float | None = None
+    page_faults: int | None = None
 
     def at_frequency(self, frequency_hz: float) -> Conditions:
         """The same, where the clock that matters is that of an accelerator."""
@@ -96,6 +103,7 @@ def between(before: Reading, after: Reading) -> Conditions:
     busy_s = _less(after.busy_s, before.busy_s)
     frequencies = [hz for hz in (before.frequency_hz, after.frequency_hz) if hz is not None]
     switches = _less(after.involuntary_switches, before.involuntary_switches)
+    faults = _less(after.page_faults, before.page_faults)
     return Conditions(
         wall_s=wall_s,
         process_s=process_s,
@@ -105,6 +113,7 @@ def between(before: Reading, after: Reading) -> Conditions:
         throttled_s=_less(after.throttled_s, before.throttled_s),
         frequency_hz=min(frequencies, default=None),
         load=after.load,
+        page_faults=None if faults is None else int(faults),
     )
 
 
@@ -172,6 +181,28 @@ class Probe(Protocol):
         """The counters now."""
 
 
+def wait_until_quiet(probe: Probe, clock: Clock, *, threads: int, at_most_s: float) -> bool:
+    """Wait until nobody else wants the cores that are to be used; whether that came about, or was not asked for.
+
+    Args:
+        probe: Reads the counters, once a second.
+        clock: Tells the time.
+        threads: Cores to be used.
+        at_most_s: How long to wait; with 0 nothing is waited for.
+    """
+    if not at_most_s:
+        return True
+    until_s = clock.now_s() + at_most_s
+    while True:
+        before = probe.read(clock.now_s())
+        clock.sleep(WINDOW_S)
+        around = between(before, probe.read(clock.now_s()))
+        if not flags_of(around, threads=threads, cores=probe.cores):
+            return True
+        if clock.now_s() + WINDOW_S > until_s:
+            return False
+
+
 class SystemProbe:
     """The counters of this system; what it does not have reads None."""
 
@@ -186,15 +217,17 @@ class SystemProbe:
         import time
 
         busy_s, steal_s = _cpu_times()
+        involuntary_switches, page_faults = _of_this_process()
         return Reading(
             at_s=at_s,
             process_s=time.process_time(),
             busy_s=busy_s,
             steal_s=steal_s,
-            involuntary_switches=_involuntary_switches(),
+            involuntary_switches=involuntary_switches,
             throttled_s=self._throttled_s(),
             frequency_hz=self._frequency_hz(),
             load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            page_faults=page_faults,
         )
 
     def _throttled_s(self) -> float | None:
@@ -226,12 +259,14 @@ def _cpu_times() -> tuple[float | None, float | None]:
     return sum(getattr(times, name, 0.0) for name in kept), getattr(times, "steal", None)
 
 
-def _involuntary_switches() -> int | None:
+def _of_this_process() -> tuple[int | None, int | None]:
+    """Involuntary context switches, and page faults that needed no disk."""
     if sys.platform == "win32":
-        return None
+        return None, None
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_nivcsw, usage.ru_minflt
 
 
 def _cgroup_stat() -> Path | None:

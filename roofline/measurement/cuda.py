@@ -90,10 +90,9 @@ class CudaTimer:
         cache: ``"hot"``: each call finds what the one before left in L2. ``"cold"``: L2 is overwritten before each
             call, which is not timed.
 
-    Attributes:
-        throttled: Tries that were thrown away because the SM clock was low.
-        gaps: Blocks whose kernel time may hold waits for the host, since the queue could not be filled: a call that
-            synchronises, or one that launches more kernels than the queue holds (about a thousand).
+    A block says how often it was tried before because the SM clock was low, and whether its kernel time may hold waits
+    for the host, since the queue could not be filled: a call that synchronises, or one that launches more kernels than
+    the queue holds (about a thousand).
     """
 
     def __init__(self, device: CudaDevice, clock: Clock, *, cache: str = "hot") -> None:
@@ -105,8 +104,6 @@ class CudaTimer:
         self._is_cold = cache == "cold"
         self._queue = _Queue(device)
         self._stays_low = False
-        self.throttled = 0
-        self.gaps = 0
 
     def block(self, call: Callable[[], object], calls: int) -> Block:
         """Time that many calls twice: by events with the queue filled, then by the host's clock."""
@@ -116,15 +113,16 @@ class CudaTimer:
             is_low = self._is_low(frequency_hz)
             if not is_low or self._stays_low or in_a_row == MAX_TRIES - 1:
                 break
-            self.throttled += 1
             if in_a_row > PATIENCE:
                 pause_s += min(pause_s * GROWTH, LARGEST_STEP_S)
             self._clock.sleep(pause_s)
             in_a_row += 1
         self._stays_low = is_low
-        self.gaps += not is_filled
         wall_s, cpu_s = self._wall(call, calls)
-        return Block(wall_s=wall_s / calls, cpu_s=cpu_s / calls, kernel_s=kernel_s / calls, frequency_hz=frequency_hz)
+        return Block(
+            wall_s=wall_s / calls, cpu_s=cpu_s / calls, kernel_s=kernel_s / calls, frequency_hz=frequency_hz,
+            retries=in_a_row, has_gaps=not is_filled,
+        )  # fmt: skip
 
     def _is_low(self, frequency_hz: float | None) -> bool:
         default_hz = self._device.default_clock_hz

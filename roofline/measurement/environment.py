@@ -9,6 +9,8 @@ import math
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -31,6 +33,8 @@ MATERIAL = (
     "flags.cudnn_benchmark",
     "flags.deterministic",
     "flags.grad_mode",
+    "flags.keep_memory",
+    "flags.l2",
     "flags.mkldnn",
 )  # what must agree in two environments, as paths into the record
 VARIABLES = re.compile(r"(OMP|KMP|GOMP|MKL|MALLOC|OPENBLAS|ONEDNN|DNNL|TORCH|PYTORCH|CUDA|NVIDIA)_\w+|LD_PRELOAD")
@@ -38,19 +42,23 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")  # which of them this process is in
 
 
-def environment(device: str = "cpu", *, seed: int | None = None) -> dict[str, Any]:
+def environment(
+    device: str = "cpu", *, seed: int | None = None, keep_memory: bool = False, l2: str = "hot"
+) -> dict[str, Any]:
     """The record of this machine and this process, as plain data.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``.
         seed: Of the inputs, the weights and the order of models.
+        keep_memory: Whether `roofline.measurement.allocator.keep_memory` was called.
+        l2: ``"hot"`` or ``"cold"``: what a call finds in the L2 cache of a CUDA device.
     """
     return {
         "device": _device(device),
         "cpu": _cpu(),
         "memory_bytes": _memory_bytes(),
         "threads": _threads(),
-        "flags": _flags(),
+        "flags": {**_flags(), "keep_memory": keep_memory, "l2": l2},
         "variables": {name: value for name, value in sorted(os.environ.items()) if VARIABLES.fullmatch(name)},
         "os": platform.platform(),
         "versions": versions(),
@@ -151,6 +159,7 @@ def _cpu() -> dict[str, Any]:
         "caches": _caches(),
         "logical": os.cpu_count(),
         "physical": psutil.cpu_count(logical=False),
+        "threads_per_core": _threads_per_core(),
         "smt": _read("/sys/devices/system/cpu/smt/control"),
         "available": available_cpus(),
         "cgroup_quota": cgroup_quota(),
@@ -159,6 +168,14 @@ def _cpu() -> dict[str, Any]:
         "frequency_hz": _frequency_hz(),
         "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
+
+
+def _threads_per_core() -> float | None:
+    """Logical CPUs a core: 2 where cores run two threads at once, 1 in most virtual machines whatever is below."""
+    import psutil
+
+    logical, physical = psutil.cpu_count(), psutil.cpu_count(logical=False)
+    return logical / physical if logical and physical else None
 
 
 def _caches() -> list[dict[str, Any]]:
@@ -254,6 +271,7 @@ def versions() -> dict[str, str]:
 
     found = {
         "roofline": roofline.__version__,
+        "roofline_commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -265,6 +283,20 @@ def versions() -> dict[str, str]:
         "compiler": sys.version.partition("[")[2].rstrip("]") or None,
     }
     return {name: version for name, version in found.items() if version}
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of the checkout that this package is part of; None of an installed one."""
+    root = Path(__file__).resolve().parents[2]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 @cache

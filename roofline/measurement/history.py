@@ -31,9 +31,9 @@ from roofline.measurement.store import Kept, Times, default_path, read
 
 SCHEMA = "roofline/history/1"
 NOT_COMPARED = frozenset({"contended", "throttled"})  # statuses of a median that is not the model's own
-UNKNOWN_NOISE = 0.10  # at the reference state all medians of two processes agreed within it, of 13 networks in 3
-# processes of 45 s each: the trial that `roofline.measurement.anchor` tells of
-RAW_NOISE = 0.30  # without an anchor: what the same work takes longer a minute later, there
+UNKNOWN_NOISE = 0.10  # at the reference state 99 % of the medians of two processes agreed within it, of 13 networks in
+# 8 processes (docs/measuring.md, "What the anchor is worth")
+RAW_NOISE = 0.30  # without an anchor: the median spread there of what the same work takes in 8 processes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from roofline.measurement.conditions import LEFT_OUT, Conditions
 from roofline.measurement.stopping import median, median_interval, quantile
 
 SCHEMA = "roofline/measurement/1"
+DOUBTFUL = frozenset({"noisy", "contended", "throttled"})  # statuses; a capped median is known, if not as well as asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,12 @@ class Sample:
     def is_left_out(self) -> bool:
         """Whether it is kept, but not in the median."""
         return not LEFT_OUT.isdisjoint(self.flags)
+
+    @property
+    def page_faults(self) -> float | None:
+        """Of a call; None where unknown."""
+        faults = self.conditions.page_faults
+        return None if faults is None else faults / self.calls
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -222,9 +229,20 @@ class Measurement:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether the machine was too noisy, too busy or too slow to judge anything by it."""
+        return self.status in DOUBTFUL
+
+    @property
     def cores_used(self) -> float:
         """CPU time over time: how many cores were busy, in the median."""
         return median([sample.cpu_s / sample.wall_s if sample.wall_s > 0 else 0.0 for sample in self.samples] or [0.0])
+
+    @property
+    def page_faults(self) -> float | None:
+        """Of a call, in the median of the samples; None where unknown."""
+        known = [faults for sample in self.samples if (faults := sample.page_faults) is not None]
+        return median(known) if known else None
 
     def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """As plain data, an entry of `measurements`; with every sample if asked for.
@@ -254,6 +272,7 @@ class Measurement:
             "left_out": self.left_out,
             "machine_factor": self.machine_factor,
             "cores_used": self.cores_used,
+            "page_faults": self.page_faults,
             "warmup": None if self.warmup is None else self.warmup.to_dict(),
             "subnormal_share": self.subnormal_share,
             "is_interrupted": self.is_interrupted,

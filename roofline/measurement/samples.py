@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUMBERS = ("wall_s", "cpu_s", "kernel_s", "calls", "at_s", "factor", "round", "process")
-CONDITIONS = ("others_s", "steal_s", "involuntary_switches", "throttled_s", "frequency_hz", "load")
+CONDITIONS = ("others_s", "steal_s", "involuntary_switches", "throttled_s", "frequency_hz", "load", "page_faults")
 
 
 def check_name(path: Path) -> None:

@@ -1,8 +1,8 @@
 """One session: models timed in turns, in an order drawn anew each round, with the anchor beside every sample.
 
 Turns spread what drifts over all models alike, and a random order keeps any of them from always following the same
-neighbour. A turn is a few blocks of one model. Before a block of short calls, one call goes untimed, since the anchor
-and the model before left their own data in the caches: what is timed is a model that runs again and again.
+neighbour. A turn is a few blocks of one model. Before a block of short calls, a few go untimed (`lead_in`), since the
+anchor and the model before left their own data in the caches: what is timed is a model that runs again and again.
 
 Nothing is deleted: samples that were taken under heavy contention are marked, and left out of the medians.
 """
@@ -37,6 +37,8 @@ from roofline.measurement.subject import Subject
 
 BLOCKS_A_TURN = 3
 LEAD_IN_BELOW_S = 20e-3  # a cache of 2 MB refills in about 0.1 ms, which is nothing in a longer call
+LEAD_IN_S = 2e-3  # of a product of 0.6 ms, the second after an anchor still took 4 to 10 % longer, the third no more
+MAX_LEAD_IN = 1000  # calls
 FIRST_ANCHORS = 30  # before the first turn: about 0.1 s
 LONG_BLOCK_S = 50e-3  # beside a longer one the anchors of its neighbours are too far off in time ...
 LONG_BLOCK_ANCHORS = 3  # ... so it has as many on each side as make most of `anchor.NEAREST`
@@ -160,6 +162,17 @@ def run(
     return session.result(threads, process)
 
 
+def lead_in(call_s: float) -> int:
+    """How many calls go untimed before a block of calls that take so long.
+
+    >>> lead_in(50e-3), lead_in(5e-3), lead_in(0.6e-3), lead_in(0.0)
+    (0, 1, 4, 1000)
+    """
+    if call_s >= LEAD_IN_BELOW_S:
+        return 0
+    return math.ceil(LEAD_IN_S / call_s) if call_s > LEAD_IN_S / MAX_LEAD_IN else MAX_LEAD_IN
+
+
 class _Session:
     def __init__(
         self,
@@ -195,7 +208,7 @@ class _Session:
                 self._sample_anchor()
             if self.reference_s is None:
                 self.reference_s = reference_of(self.anchor_samples)
-                self.factors = [factor_of(sample, self.reference_s) for sample in self.anchor_samples]
+                self.factors = [self._factor(sample) for sample in self.anchor_samples]
         for track in self.rng.sample(self.tracks, len(self.tracks)):
             self._tell(track, "warm-up", 0)
             try:
@@ -264,7 +277,7 @@ class _Session:
         """Time a block, and say how long it took."""
         subject = track.subject
         with subject.context():
-            if track.call_s < LEAD_IN_BELOW_S:
+            for _ in range(lead_in(track.call_s)):
                 subject.call()
             before = self._read()
             start_s = self.clock.now_s()
@@ -288,7 +301,12 @@ class _Session:
         sample = self.anchor.sample()
         self.anchor_times_s.append(at_s)
         self.anchor_samples.append(sample)
-        self.factors.append(1.0 if self.reference_s is None else factor_of(sample, self.reference_s))
+        self.factors.append(self._factor(sample))
+
+    def _factor(self, sample: Sequence[float]) -> float:
+        if self.anchor is None or self.reference_s is None:
+            return 1.0
+        return factor_of(sample, self.reference_s, self.anchor.weights)
 
     def _at_reference(self, track: _Track) -> Iterator[tuple[float, float, float]]:
         """Seconds a call of each sample, the local factor, and the lower factor of the anchors right beside it."""
@@ -336,7 +354,7 @@ class _Session:
         if self.anchor_samples and self.given_reference_s is None:
             self.reference_s = reference_of(self.anchor_samples)
         if self.reference_s is not None:
-            self.factors = [factor_of(sample, self.reference_s) for sample in self.anchor_samples]
+            self.factors = [self._factor(sample) for sample in self.anchor_samples]
         of_device = [hz for track in self.tracks for timed in track.timed if (hz := timed.block.frequency_hz)]
         top_hz = max(of_device or [hz for reading in self.readings if (hz := reading.frequency_hz)], default=None)
         measurements = []
@@ -400,7 +418,7 @@ class _Session:
             threads=threads,
             warmup=track.warmup,
             is_interrupted=self.is_interrupted and not track.is_done,
-            notes=tuple(subject.notes),
+            notes=(*subject.notes, *_of_accelerator([timed.block for timed in track.timed])),
         )
 
     def _anchor(self) -> dict[str, Any]:
@@ -408,6 +426,7 @@ class _Session:
             return {}
         return {
             "names": list(self.anchor.names),
+            "weights": list(self.anchor.weights),
             "reference_s": list(self.reference_s),
             "reference_source": "this session" if self.given_reference_s is None else "given",
             "factor": {
@@ -416,7 +435,22 @@ class _Session:
                 "p90": stopping.quantile(self.factors, 0.9),
                 "n": len(self.factors),
             },
+            "part_factors": [
+                median(times) / at_best
+                for times, at_best in zip(zip(*self.anchor_samples, strict=True), self.reference_s, strict=True)
+            ],
         }
+
+
+def _of_accelerator(blocks: Sequence[Block]) -> Iterator[str]:
+    """What a reader has to know of how an accelerator timed them."""
+    if gaps := sum(block.has_gaps for block in blocks):
+        yield (
+            f"in {gaps} of {len(blocks)} blocks the kernel time may hold waits for the host: a call synchronises, or "
+            "launches more kernels than the queue holds"
+        )
+    if retries := sum(block.retries for block in blocks):
+        yield f"{retries} blocks were thrown away and timed again, as the accelerator's clock was low"
 
 
 def summed_up(samples: Sequence[Sample], *, rounds: int, limits: Limits, **of: Any) -> Measurement:

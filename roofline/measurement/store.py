@@ -64,8 +64,8 @@ class Kept:
         input_shape: As ``1x3x224x224``; of several inputs, joined by blanks.
         latency_s: As the stopwatch had it.
         reference_latency_s: At the reference state of its session.
-        anchor: The parts of the anchor that it was timed beside, as ``sgemm+conv+copy``; empty without one.
-        anchor_reference_s: What that state is: the geometric mean of the times of those parts in it; None without.
+        anchor: The parts of the anchor that it was timed beside, as ``sgemm+blocks+copy``; empty without one.
+        anchor_reference_s: What that state is: the weighted geometric mean of the times of those parts; None without.
         between_process: Largest over smallest median of its processes, less 1; None of one process.
         status: As in `roofline.measurement.result.Measurement`.
         flags: What made samples doubtful, and how many of them.
@@ -206,10 +206,10 @@ def _row(measurement: Mapping[str, Any], at: datetime) -> tuple[dict[str, str], 
 
 
 def _anchor(anchor: Mapping[str, Any]) -> dict[str, Any]:
-    """The reference state of a session: what was timed, and the geometric mean of the times in seconds.
+    """The reference state of a session: what was timed, and the weighted geometric mean of the times in seconds.
 
-    A factor of the anchor is the geometric mean of the ratios of its parts to that state, so what two sessions measured
-    at their own states is at one state once each is divided by its geometric mean.
+    A factor of the anchor is that mean of the ratios of its parts to that state, so what two sessions measured at their
+    own states is at one state once each is divided by its mean.
 
     >>> _anchor({"names": ["sgemm", "copy"], "reference_s": [0.5, 2.0]})
     {'anchor': 'sgemm+copy', 'anchor_reference_s': 1.0}
@@ -217,7 +217,7 @@ def _anchor(anchor: Mapping[str, Any]) -> dict[str, Any]:
     parts_s = anchor.get("reference_s") or ()
     return {
         "anchor": "+".join(anchor["names"]) if parts_s else "",
-        "anchor_reference_s": factor_of(parts_s, [1.0] * len(parts_s)) if parts_s else None,
+        "anchor_reference_s": factor_of(parts_s, [1.0] * len(parts_s), anchor.get("weights")) if parts_s else None,
     }
 
 

@@ -48,10 +48,13 @@ class Machine:
     switches: int = 0
     throttled_s: float = 0.0
     frequency_hz: float | None = None
-    names: tuple[str, ...] = ("sgemm", "conv", "copy")
+    faults_a_call: int = 0
+    names: tuple[str, ...] = ("sgemm", "blocks", "copy")
+    weights: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3)
     rng: random.Random = field(default_factory=lambda: random.Random(7))
     log: list[str] = field(default_factory=list)
     anchors: int = 0
+    faults: int = 0
 
     def work(self, duration_s: float) -> float:
         took_s = duration_s * self.slowdown(self.clock.time_s) * (1 + self.rng.uniform(0, self.noise))
@@ -74,6 +77,7 @@ class Machine:
             throttled_s=self.throttled_s,
             frequency_hz=self.frequency_hz,
             load=1.0,
+            page_faults=self.faults,
         )
 
     def subject(self, name: str, call_s: float = 5e-3, first_s: float = 0.0, **of: object) -> Subject:
@@ -82,6 +86,7 @@ class Machine:
 
         def call() -> None:
             self.log.append(name)
+            self.faults += self.faults_a_call
             assert not gc.isenabled(), "the garbage collector may run"
             self.work(call_s + (0 if calls else first_s))
             calls.append(name)

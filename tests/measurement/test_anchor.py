@@ -25,6 +25,18 @@ def test_the_factor_is_the_geometric_mean_of_the_ratios(
 
 
 @given(TIMES, TIMES, TIMES)
+def test_parts_count_as_their_weights_say(
+    sample: tuple[float, ...], reference: tuple[float, ...], weights: tuple[float, ...]
+) -> None:
+    ratios = [time / at_best for time, at_best in zip(sample, reference, strict=True)]
+    assert factor_of(sample, reference, weights) == pytest.approx(gmean(ratios, weights=weights))
+
+
+def test_what_weighs_nothing_changes_nothing() -> None:
+    assert factor_of((5.0, 3.0, 0.1), (1.0, 2.0, 1.0), TorchAnchor.weights) == pytest.approx(1.5)  # the chain alone
+
+
+@given(TIMES, TIMES, TIMES)
 def test_two_reference_states_differ_by_the_factor_between_them(
     sample: tuple[float, ...], one: tuple[float, ...], other: tuple[float, ...]
 ) -> None:
@@ -67,15 +79,17 @@ class Counting:
         return Block(wall_s=float(len(self.results)), cpu_s=0)
 
 
-def test_its_parts_are_a_product_a_convolution_and_a_copy() -> None:
+def test_its_parts_are_a_product_a_chain_of_convolutions_and_a_copy() -> None:
     timer = Counting()
     anchor = TorchAnchor(timer)
     assert anchor.sample() == (1.0, 2.0, 3.0)
     product, images, copied = timer.results
     assert isinstance(product, torch.Tensor)
-    assert isinstance(images, torch.Tensor)
+    assert isinstance(images, list)
     assert isinstance(copied, torch.Tensor)
-    assert product.shape == (512, 512)
-    assert images.shape == (1, 64, 56, 56)
+    assert product.shape == (256, 256)
+    assert [tuple(each.shape) for each in images] == [(1, 24, 56, 56), (1, 32, 28, 28), (1, 96, 14, 14)]
+    assert all(each.isfinite().all() for each in images)
     assert copied.nbytes == 8_000_000
-    assert len(anchor.names) == 3
+    assert len(anchor.names) == len(anchor.weights) == 3
+    assert sum(anchor.weights) == pytest.approx(1)

@@ -13,11 +13,12 @@ from torch import nn
 import roofline
 from roofline.errors import MeasurementError, ModelError
 from roofline.measurement import api, environment, session
+from roofline.measurement.anchor import TorchAnchor
 from roofline.measurement.api import Request, measure, measure_models
 from roofline.measurement.machine_state import load_state, state_file
 from roofline.measurement.result import Failure
 from roofline.measurement.session import Session
-from tests.measurement.fakes import ANCHOR_S
+from tests.measurement.fakes import ANCHOR_S, Machine
 from tests.measurement.runs import made_run
 
 QUICK: dict[str, Any] = {"max_s": 0.05, "rounds": 1, "input_size": (3, 32, 32)}
@@ -143,7 +144,7 @@ def test_a_model_that_cannot_be_built_stops_no_other(asked: list[dict[str, Any]]
         ({"processes": 0}, "processes must be at least 1"),
         ({"reference_state": "mine"}, "unknown reference state 'mine'"),
         ({"per_layer": True, "mode": "compile"}, "layers are timed op by op"),
-        ({"anchor_reference_s": (1.0,)}, "needs a positive time of each of sgemm, conv, copy"),
+        ({"anchor_reference_s": (1.0,)}, "needs a positive time of each of sgemm, blocks, copy"),
     ],
 )
 def test_what_makes_no_sense_is_one_clear_line(options: dict[str, Any], message: str) -> None:
@@ -181,11 +182,22 @@ def test_ctrl_c_before_the_first_sample(monkeypatch: pytest.MonkeyPatch) -> None
         measure(lambda: None)
 
 
+# --- what is looked into afterwards -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("faults", "is_told"), [(255, False), (256, True)])
+def test_many_page_faults_are_told(faults: int, is_told: bool) -> None:
+    (found,) = made_run(Machine(faults_a_call=faults), "net").measurements
+    assert found.page_faults == faults
+    told = api._looked_into(found, Machine().subject("net"), Request())
+    assert any(f"{faults} page faults a call" in note for note in told.notes) == is_told
+
+
 # --- the reference state ----------------------------------------------------------------------------------------------
 
 
 def state() -> tuple[float, ...] | None:
-    return load_state(state_file(environment.environment()), ("sgemm", "conv", "copy"))
+    return load_state(state_file(environment.environment()), TorchAnchor.names)
 
 
 def test_the_first_session_keeps_its_state_and_later_ones_use_it(asked: list[dict[str, Any]]) -> None:
@@ -216,7 +228,7 @@ def test_which_state_is_used_and_which_is_kept(
     from roofline.measurement.machine_state import save_state
 
     here = environment.environment()
-    save_state(state_file(here), ("sgemm", "conv", "copy"), (9.0, 9.0, 9.0), here)
+    save_state(state_file(here), TorchAnchor.names, (9.0, 9.0, 9.0), here)
     measure(lambda: None, reference_state=how)
     assert asked[0]["reference_s"] == used
     assert state() == kept

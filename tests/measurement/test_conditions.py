@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from roofline.measurement import conditions
-from roofline.measurement.conditions import FLAGS, Conditions, Reading, SystemProbe, between, flags_of, window
+from roofline.measurement.conditions import (
+    FLAGS,
+    Conditions,
+    Reading,
+    SystemProbe,
+    between,
+    flags_of,
+    wait_until_quiet,
+    window,
+)
+from tests.measurement.fakes import FakeClock
 
 QUIET = Conditions(
     wall_s=1.0, process_s=2.0, others_s=0.0, steal_s=0.0, involuntary_switches=0, throttled_s=0.0, frequency_hz=3e9
@@ -29,6 +39,44 @@ def test_a_difference_of_readings_is_what_happened() -> None:
     assert found.involuntary_switches == 2
     assert found.throttled_s == pytest.approx(0.2)
     assert (found.frequency_hz, found.load) == (2e9, 2.0)
+
+
+def test_page_faults_are_counted() -> None:
+    found = between(Reading(at_s=0, process_s=0, page_faults=10), Reading(at_s=1, process_s=1, page_faults=17))
+    assert found.page_faults == 7
+
+
+class Busy:
+    """A machine on which others keep that many of two cores busy, second by second; the last goes on."""
+
+    cores = 2
+
+    def __init__(self, *others: float) -> None:
+        self.others, self.clock = others, FakeClock(time_s=0.0)
+
+    def read(self, at_s: float) -> Reading:
+        seconds = int(self.clock.time_s)
+        busy_s = sum(self.others[min(i, len(self.others) - 1)] for i in range(seconds))
+        return Reading(at_s=at_s, process_s=0.0, busy_s=busy_s, steal_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "threads", "at_most_s", "is_quiet", "waited_s"),
+    [
+        ((0.0,), 2, 30, True, 1),
+        ((1.0, 1.0, 0.05), 2, 30, True, 3),  # two busy seconds, then 5 % of a core
+        ((1.0,), 1, 30, True, 1),  # the other core is enough
+        ((1.0,), 2, 5, False, 5),
+        ((1.0,), 2, 0, True, 0),  # not asked for
+    ],
+)
+def test_a_quiet_machine_is_waited_for(
+    others: tuple[float, ...], threads: int, at_most_s: float, is_quiet: bool, waited_s: float
+) -> None:
+    machine = Busy(*others)
+    found = wait_until_quiet(machine, machine.clock, threads=threads, at_most_s=at_most_s)
+    assert found is is_quiet
+    assert machine.clock.time_s == waited_s
 
 
 def test_ticks_that_lag_behind_are_no_negative_work_of_others() -> None:

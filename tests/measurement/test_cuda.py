@@ -76,7 +76,7 @@ def test_the_spin_grows_until_the_host_is_ahead_and_stays_so(gpu: PaperGpu) -> N
     assert [cycles / 1e9 for cycles in gpu.main_spins] == pytest.approx([0.5e-3, 1e-3, 2e-3, 4e-3])
     assert made.block(call, 1).kernel_s == pytest.approx(20 * US)
     assert len(gpu.main_spins) == 5
-    assert made.gaps == 0
+    assert not block.has_gaps
 
 
 def test_a_queue_that_cannot_be_filled_is_counted_and_not_tried_again(gpu: PaperGpu) -> None:
@@ -89,11 +89,10 @@ def test_a_queue_that_cannot_be_filled_is_counted_and_not_tried_again(gpu: Paper
     made = timer(gpu)
     block = made.block(synchronises, 1)
     assert block.kernel_s == pytest.approx(10 * US + 7 * US + LAUNCH_S + 10 * US)  # with the gap, and counted as such
-    assert made.gaps == 1
+    assert block.has_gaps
     assert max(gpu.main_spins) / 1e9 <= cuda.LONGEST_SPIN_S
     tries = len(gpu.main_spins)
-    made.block(synchronises, 1)
-    assert made.gaps == 2
+    assert made.block(synchronises, 1).has_gaps
     assert len(gpu.main_spins) == tries + 1
     assert gpu.main_spins[-1] / 1e9 == pytest.approx(cuda.FIRST_SPIN_S)
 
@@ -132,7 +131,7 @@ def test_a_block_below_three_quarters_of_the_default_clock_is_thrown_away_and_co
     gpu.sm_hz = [0.74e9, 0.5e9, 0.75e9]
     made, calls = timer(gpu), list[int]()
     block = made.block(lambda: calls.append(1), 1)
-    assert made.throttled == 2
+    assert block.retries == 2
     assert gpu.clock.slept_s == [0.05, 0.05]
     assert block.frequency_hz == pytest.approx(0.75e9)  # the rule is "below"
     assert len(calls) == 3 + 1  # one with events each try, one by the host's clock
@@ -143,35 +142,30 @@ def test_the_pauses_grow_as_those_of_nvbench(gpu: PaperGpu) -> None:
     made = timer(gpu)
     block = made.block(kernels(gpu, 1 * US), 1)
     assert gpu.clock.slept_s == pytest.approx([0.05, 0.05, 0.05, 0.125])  # 0.05 + min(1.5 * 0.05, 0.5)
-    assert made.throttled == 4
+    assert block.retries == 4
     assert block.frequency_hz == pytest.approx(0.5e9)  # the last try stands, and says so
 
 
 def test_a_clock_that_stays_low_is_waited_for_once(gpu: PaperGpu) -> None:
     gpu.sm_hz = [0.5e9] * 6 + [1e9, 0.5e9, 1e9]
     made = timer(gpu)
-    made.block(kernels(gpu, 1 * US), 1)  # five tries
-    assert made.throttled == 4
-    made.block(kernels(gpu, 1 * US), 1)  # low still: taken as it is
-    assert made.throttled == 4
-    made.block(kernels(gpu, 1 * US), 1)  # back
-    made.block(kernels(gpu, 1 * US), 1)  # low anew, then back
-    assert made.throttled == 5
+    tries = [made.block(kernels(gpu, 1 * US), 1).retries for _ in range(4)]
+    assert tries == [4, 0, 0, 1]  # five tries; low still, and taken as it is; back; low anew, then back
 
 
 @pytest.mark.parametrize(("nvml_hz", "throttled"), [(0.7e9, 4), (0.8e9, 0), (None, 0)])
 def test_nvml_tells_the_clock_where_the_spin_cannot(gpu: PaperGpu, nvml_hz: float | None, throttled: int) -> None:
     gpu.spins_in_cycles, gpu.nvml_hz = False, nvml_hz
-    made = timer(gpu)
-    assert made.block(kernels(gpu, 1 * US), 1).frequency_hz == nvml_hz
-    assert made.throttled == throttled
+    block = timer(gpu).block(kernels(gpu, 1 * US), 1)
+    assert block.frequency_hz == nvml_hz
+    assert block.retries == throttled
 
 
 def test_without_a_default_clock_nothing_is_thrown_away(gpu: PaperGpu) -> None:
     gpu.default_clock_hz, gpu.sm_hz = None, [0.1e9]
-    made = timer(gpu)
-    assert made.block(kernels(gpu, 1 * US), 1).frequency_hz == pytest.approx(0.1e9)
-    assert made.throttled == 0
+    block = timer(gpu).block(kernels(gpu, 1 * US), 1)
+    assert block.frequency_hz == pytest.approx(0.1e9)
+    assert block.retries == 0
 
 
 # --- spans and graphs -------------------------------------------------------------------------------------------------

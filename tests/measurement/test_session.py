@@ -6,6 +6,7 @@ import gc
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 
 from roofline.errors import MeasurementError
 from roofline.measurement import session
+from roofline.measurement.clock import Block
 from roofline.measurement.result import Measurement
 from roofline.measurement.session import FIRST_ANCHORS, Progress, Session
 from roofline.measurement.stopping import WARM_CAP_S, Limits
 from roofline.measurement.subject import Subject
-from tests.measurement.fakes import ANCHOR_S, Machine, always
+from tests.measurement.fakes import ANCHOR_S, FakeClock, Machine, always
 
 
 def run(machine: Machine, *subjects: Subject, **options: Any) -> Session:
@@ -309,6 +311,32 @@ def test_a_clock_that_falls_is_throttling() -> None:
     found = one(run(machine, subject, limits=Limits(min_rounds=20)))
     assert found.status == "throttled"
     assert 0 < found.flags["throttled"] < len(found.samples)
+
+
+class Gpu:
+    """Blocks of 1 ms; every second of them has gaps, and each was tried three times."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.blocks = clock, 0
+
+    def block(self, call: Callable[[], object], calls: int) -> Block:
+        call()
+        self.blocks += 1
+        self.clock.time_s += 1e-3
+        return Block(wall_s=1e-3, cpu_s=1e-3, kernel_s=1e-3, has_gaps=self.blocks % 2 == 0, retries=2)
+
+
+def test_what_an_accelerator_had_trouble_with_is_told() -> None:
+    machine = Machine()
+    subject = machine.subject("net")
+    subject.timer = Gpu(machine.clock)
+    found = one(run(machine, subject))
+    gaps, retries = found.notes
+    n = len(found.samples)
+    in_gaps = int(gaps.split()[1])
+    assert abs(in_gaps - n / 2) <= 0.5
+    assert gaps.startswith(f"in {in_gaps} of {n} blocks the kernel time may hold waits for the host")
+    assert retries.startswith(f"{2 * n} blocks were thrown away")
 
 
 def test_a_quota_that_is_used_up_is_throttling() -> None:
