@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write docs/activations.md")
     parser.add_argument("--max-time", type=float, default=10.0, help="seconds of timing each, at most (default: 10)")
     given = parser.parse_args(arguments)
-    how: dict[str, Any] = {"max_s": given.max_time, "keep_memory": True}  # or page faults drown what is compared
+    how: dict[str, Any] = {"max_s": given.max_time}
     makers: dict[str, Callable[[], str]] = {
         "measured": lambda: measured(compare_activations(acts=ORDER, device="cpu", **how)),
         "elementwise": lambda: elementwise(measure_elementwise(**how)),

@@ -1,6 +1,6 @@
 """How well repeated invocations agree: `roofline measure` beside torch.utils.benchmark, on the same networks.
 
-    python benchmarks/measure_peers.py [--invocations N] [--max-time SECONDS] [--keep-memory]
+    python benchmarks/measure_peers.py [--invocations N] [--max-time SECONDS] [--system-allocator]
 
 Each invocation times ten networks with one tool, in a fresh process, then with the other, in another. The spread of a
 network is the largest of its medians over the smallest, less 1; for ours once as the stopwatch had it and once at the
@@ -105,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--invocations", type=int, default=3)
     parser.add_argument("--max-time", type=float, default=4.0, help="seconds of timing each network, each way")
-    parser.add_argument("--keep-memory", action="store_true", help="have the allocator keep freed memory, for both")
+    parser.add_argument("--system-allocator", action="store_true", help="leave glibc's allocator as it is, for both")
     parser.add_argument("--only", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.only:
         time_once = time_ours if options.only == "ours" else time_theirs
-        print(json.dumps(time_once(options.max_time, options.keep_memory)))
+        print(json.dumps(time_once(options.max_time, not options.system_allocator)))
         return
     invocations: list[Medians] = []
     for number in range(options.invocations):
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found_now: dict[str, Mapping[str, float]] = {}
         for whose in ("ours", "theirs"):
             command = [sys.executable, __file__, "--only", whose, "--max-time", str(options.max_time)]
-            command += ["--keep-memory"] * options.keep_memory
+            command += ["--system-allocator"] * options.system_allocator
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             found_now |= json.loads(done.stdout.splitlines()[-1])
         invocations.append(found_now)

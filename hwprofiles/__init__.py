@@ -35,6 +35,7 @@ says more. 1 MAC = 2 FLOPs; rates are dense, never sparse; SI prefixes are decim
     onchip_holds: [weights, activations]  # what of these fits crosses no memory bus; or one of them; or: []
     energy_pj_per_mac: {value: 0.6, kind: estimate, source: "2 W at 8 TOPS, less memory"}
     energy_pj_per_byte: {value: 80, kind: estimate, source: typical of LPDDR4X}
+    calibration: my_device.npz        # the file of 'roofline calibrate', from here; it changes none of the above
     notes: What a user of these figures has to know.
 
 Tags, anchors and aliases are refused, and so is a field that is not listed here.

@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from roofline.activation_words import TERM_WORDS
+from roofline.measurement.result import DOUBTFUL
 from roofline.reports.figures import card, color, escape, layout
 from roofline.reports.pages import Device, Page, seconds, shape
 from roofline.reports.tables import Cell, Column, Table, time_column
@@ -27,6 +28,7 @@ TERM_COLORS: Mapping[str, str] = {
     "vector_ops": "activation",
     "layer_overhead": "muted",
 }
+PALE = 0.35  # of what is not to be judged by
 PLACE_COLORS = ("series-0", "series-4", "series-2", "series-5", "series-9", "series-7")
 FUSIONS = {"none": "unfused", "epilogue": "epilogue fusion"}
 
@@ -35,7 +37,8 @@ def page(data: Plain) -> Page:
     """The page of a comparison of activations."""
     told = [place for place in data["profiles"] if not place["are_equal"]]
     figures: dict[str, go.Figure] = {}
-    if told or data["measurement"]:
+    is_measured = any(row["measured_s"] is not None for row in data["rows"])
+    if told or any(row["ratio_to_relu_measured"] is not None for row in data["rows"]):
         figures["ratios"] = _ratios(data, told)
     sections = []
     for number, place in enumerate(data["profiles"]):
@@ -55,7 +58,7 @@ def page(data: Plain) -> Page:
                 "table": _place_table(data, place, name),
             }
         )
-    if data["measurement"]:
+    if is_measured:
         figures["measured"] = _measured(data)
     model = data["model"]
     return Page(
@@ -66,10 +69,11 @@ def page(data: Plain) -> Page:
             "subtitle": ", ".join((_shapes(model["input_shape"]), f"batch {data['batch']}")),
             "verdict": data["verdict"],
             "has_ratios": "ratios" in figures,
-            "ratio_height": _height(data, len(told) + bool(data["measurement"])),
+            "ratio_height": _height(data, len(told) + is_measured),
             "ratio_table": _ratio_table(data),
             "sections": sections,
             "measured": _measurement(data),
+            "is_measured": is_measured,
             "measured_height": _height(data, 1),
             "measured_table": _measured_table(data),
             "cost_table": _cost_table(data),
@@ -160,18 +164,29 @@ def _measured_ratio_bars(data: Plain) -> go.Bar:
     limits = [row["ratio_to_relu_measured_ci95"] for row in rows]
     return go.Bar(
         x=ratios, y=[escape(row["label"]) for row in rows], orientation="h",
-        name=escape(f"this {data['measurement']['device']} (measurement)"), marker={"color": color("measurement")},
-        error_x=_errors(ratios, limits), hoverinfo="text", textposition="none",
+        name=escape(f"this {data['measurement']['device']} (measurement)"), error_x=_errors(ratios, limits),
+        marker={"color": color("measurement"), "opacity": [PALE if _doubt(data, row) else 1 for row in rows]},
+        hoverinfo="text", textposition="inside", insidetextanchor="start", insidetextfont={"color": color("text")},
+        text=[f" {_doubt(data, row)}" for row in rows],
         hovertext=[
             card(f"{row['label']} on this {data['measurement']['device']}", [
                 f"{seconds(row['measured_s'])} measured",
                 f"{_factor(ratio)} ReLU, 95 %: {_interval(limit)}",
                 *([] if row["status"] == "ok" else [row["status"]]),
+                *([] if not _doubt(data, row) or row["status"] in DOUBTFUL else [f"ReLU is {_relu(data)['status']}"]),
             ])
             for row, ratio, limit in zip(rows, ratios, limits, strict=True)
         ],
         meta={"role": "ratios", "place": "measured"},
     )  # fmt: skip
+
+
+def _doubt(data: Plain, row: Plain) -> str:
+    """Why a measured ratio is not to be judged by: its own status, or that of ReLU; empty if it may be."""
+    relu = _relu(data)["status"]
+    if row["status"] in DOUBTFUL:
+        return str(row["status"])
+    return f"ReLU {relu}" if relu in DOUBTFUL else ""
 
 
 def _errors(values: Sequence[float], intervals: Sequence[Sequence[float] | None]) -> dict[str, Any]:
@@ -229,8 +244,11 @@ def _measured(data: Plain) -> go.Figure:
     return go.Figure(
         data=[
             go.Scatter(
-                x=values, y=[escape(row["label"]) for row in rows], mode="markers",
-                marker={"color": color("measurement"), "size": 9}, error_x=_errors(values, limits), hoverinfo="text",
+                x=values, y=[escape(row["label"]) for row in rows], mode="markers+text",
+                text=[row["status"] if row["status"] in DOUBTFUL else "" for row in rows], textposition="top center",
+                cliponaxis=False, marker={"color": color("measurement"), "size": 9, "symbol": [
+                    "circle-open" if row["status"] in DOUBTFUL else "circle" for row in rows]},
+                error_x=_errors(values, limits), hoverinfo="text",
                 hovertext=[
                     card(row["label"], [f"{seconds(row['measured_s'])} measured",
                                         f"95 %: {_interval(row['measured_ci95_s'], seconds)}", str(row["status"])])

@@ -8,9 +8,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from roofline.elementwise import COPY, SCALE
+from roofline.measurement.result import DOUBTFUL
 from roofline.reports.activations_page import machine_name
 from roofline.reports.elementwise_terminal import binary_size, label_of
 from roofline.reports.figures import card, color, escape, layout, log_axis, series
+from roofline.reports.measure_page import environment_table
 from roofline.reports.pages import Page, seconds
 from roofline.reports.tables import Cell, Column, Table
 from roofline.units import si, significant
@@ -20,6 +22,7 @@ Plain = Mapping[str, Any]
 NONE = "\N{EN DASH}"
 FIGURES = (("out-of-place", False, "From one buffer into another"), ("in-place", True, "In place"))
 SYMBOLS = {"memory": "circle", "compute": "diamond", "overhead": "circle-open"}
+RING_PX = 2.5  # around a timing that is not to be judged by
 
 
 def page(data: Plain) -> Page:
@@ -33,6 +36,8 @@ def page(data: Plain) -> Page:
             "verdict": data["verdict"],
             "figures": [{"id": id, "title": title} for id, _, title in FIGURES],
             "table": _table(data),
+            "has_doubt": any(row["status"] in DOUBTFUL for row in data["rows"]),
+            "environment_table": environment_table(data["environment"]),
             "notes": data["notes"],
         },
         figures={id: _figure(data, names, in_place) for id, in_place, _ in FIGURES},
@@ -54,7 +59,7 @@ def _figure(data: Plain, names: Sequence[str], in_place: bool) -> go.Figure:
                    "tickvals": [level["footprint_bytes"] for level in levels],
                    "ticktext": [f"{escape(level['name'])}<br>{binary_size(level['footprint_bytes'])}"
                                 for level in levels]},
-            yaxis=log_axis("read and written, bytes/s"),
+            yaxis=log_axis("read and written, bytes/s", dtick="D2"),
         ),
     )  # fmt: skip
 
@@ -64,7 +69,9 @@ def _line(data: Plain, name: str, in_place: bool, line: Mapping[str, Any]) -> go
     return go.Scatter(
         x=[row["footprint_bytes"] for row in rows], y=[row["bytes_per_s"] for row in rows], mode="lines+markers",
         name=escape(label_of(name)), line={**line, "width": 2}, hoverinfo="text",
-        marker={"size": 8, "symbol": [SYMBOLS.get(row["bound"], "circle") for row in rows], "color": line["color"]},
+        marker={"size": 8, "symbol": [SYMBOLS.get(row["bound"], "circle") for row in rows], "color": line["color"],
+                "line": {"color": [color("worse") if row["status"] in DOUBTFUL else line["color"] for row in rows],
+                         "width": [RING_PX if row["status"] in DOUBTFUL else 1 for row in rows]}},
         hovertext=[
             card(f"{label_of(name)} in {row['level']}", [
                 f"{si(row['bytes_per_s'], 'B/s')}, {seconds(row['latency_s'])} a call",

@@ -128,8 +128,11 @@ def _remark(point: Point) -> Text:
     if point.change is not None and point.change.is_beyond_noise:
         word = "slower" if point.change.ratio > 1 else "faster"
         words.append(Text(word, STYLES[word]))
-    if point.kept.status != "ok":
+    is_stopped = point.kept.is_interrupted  # by hand; that it is not known as well as was asked goes without saying
+    if point.kept.status not in ("ok", *(["capped"] if is_stopped else [])):
         words.append(Text(printable(point.kept.status), "yellow"))
+    if is_stopped:
+        words.append(Text("stopped", "yellow"))
     return Text(", ").join(words)
 
 

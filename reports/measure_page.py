@@ -5,7 +5,7 @@ Everything is drawn from the plain data of `roofline.measurement.result.Run.to_d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,17 +19,24 @@ from roofline.units import percent, significant
 
 Plain = Mapping[str, Any]
 
+LATENCIES = (  # key, name, colour
+    ("reference_latency_s", "at reference", "measurement"),
+    ("latency_s", "as timed", "muted"),
+    ("kernel_latency_s", "in kernels", "compute"),
+)
 NONE, PLUS_MINUS = "\N{EN DASH}", "\N{PLUS-MINUS SIGN}"
 SHOWN_LAYERS = 25
 BAR_PX = 26
+BAR_GAP = 0.3  # of what a model has of the axis
+MOST_OVER = 2.0  # how far the axis of latencies goes beyond the longest at the reference state; longer bars are cut
 CONVENTIONS = (
     "A sample is the time of a block of calls over their number, less what the loop and reading the clock cost. Blocks "
     "are 0.2 ms or longer.",
     "The interval is the 95 % confidence interval of the median by order statistics, which assumes no distribution. It "
     "says how well this run knows its median; what another process or day would give differs by more.",
     "At reference: each sample over how many times as long as at the machine's reference state the anchor took, the "
-    "median of the anchors nearest in time. The anchor is a matrix product, a chain of convolutions and a copy; its factor is "
-    "the ratio of the chain to its time at that state.",
+    "median of the anchors nearest in time. The anchor is a matrix product, a chain of convolutions and a copy; its "
+    "factor is the ratio of the chain to its time at that state.",
     "Samples under heavy contention are kept and marked, and are not in the medians.",
     "Models run in eval mode under torch.inference_mode, with weights and inputs drawn at random.",
 )
@@ -40,7 +47,7 @@ def page(data: Plain) -> Page:
     found = data["measurements"]
     title = words.name(found[0]) if len(found) == 1 else f"{len(found)} models"
     layered = [each for each in found if each["layers"]]
-    figures = {"latencies": _latencies(found)}
+    figures = {"latencies": _latencies(found)} if found else {}
     if any(each.get("samples") for each in found):
         figures["samples"] = _samples(found)
     figures.update({f"layers-{i}": _layers(each["layers"]) for i, each in enumerate(layered)})
@@ -49,13 +56,13 @@ def page(data: Plain) -> Page:
         title=f"Measured: {title}",
         context={
             "title": f"{title}, measured",
-            "subtitle": words.where(data),
+            "subtitle": "; ".join(filter(None, (words.where(data), _how_all(found)))),
             "verdict": words.verdict(data),
             "tiles": _tiles(data),
             "two_latencies": words.TWO_LATENCIES,
             "machine": words.machine(data),
             "remarks": list(words.remarks(data)),
-            "model_table": _model_table(found),
+            "model_table": _model_table(found) if found else None,
             "latency_height": 110 + 2 * BAR_PX * max(1, len(found)),
             "has_samples": "samples" in figures,
             "flag_table": _flag_table(found),
@@ -65,7 +72,7 @@ def page(data: Plain) -> Page:
                  "height": 90 + 22 * max(1, len(_slowest(each["layers"])))}
                 for i, each in enumerate(layered)
             ],
-            "environment_table": _environment_table(data["environment"]),
+            "environment_table": environment_table(data["environment"]),
         },
         figures=figures,
         data={},
@@ -78,23 +85,20 @@ def page(data: Plain) -> Page:
 
 
 def _latencies(found: Sequence[Plain]) -> go.Figure:
-    """Two bars a model, each with its interval; the slowest below."""
+    """Two bars a model, each with its interval, in the order of the models."""
     names = [escape(_label(found, each)) for each in found]
+    kinds = [kind for kind in LATENCIES if any(each[kind[0]] is not None for each in found)]
+    end_s = _end_s(found, [key for key, _, _ in kinds])
     figure = go.Figure(
         layout=layout(
-            barmode="group", bargap=0.3, hovermode="closest",
-            xaxis={"title": {"text": "latency, ms"}, "rangemode": "tozero"},
+            barmode="group", bargap=BAR_GAP, hovermode="closest",
+            xaxis={"title": {"text": "latency, ms"}, **({"rangemode": "tozero"} if end_s is None else {
+                "range": [0, end_s * 1e3]})},
             yaxis={"autorange": "reversed", "type": "category"},
         )
     )  # fmt: skip
-    for key, label, hue in (
-        ("reference_latency_s", "at reference", "measurement"),
-        ("latency_s", "as timed", "muted"),
-        ("kernel_latency_s", "in kernels", "compute"),
-    ):
+    for number, (key, label, hue) in enumerate(kinds):
         shown = [(name, each, each[key]) for name, each in zip(names, found, strict=True) if each[key] is not None]
-        if not shown:
-            continue
         medians = [summary["median"] * 1e3 for _, _, summary in shown]
         lows, highs = zip(*(summary["ci95"] for _, _, summary in shown), strict=True)
         figure.add_bar(
@@ -111,7 +115,22 @@ def _latencies(found: Sequence[Plain]) -> go.Figure:
             hovertext=[card(f"{words.name(each)}, {label}", _summary_lines(summary)) for _, each, summary in shown],
             hoverinfo="text",
         )  # fmt: skip
+        for name, _, summary in shown:
+            if end_s is not None and summary["median"] > end_s:
+                middle_px = BAR_PX * 2 * (1 - BAR_GAP) * ((len(kinds) - 1) / 2 - number) / len(kinds)
+                figure.add_annotation(
+                    text=f"{seconds(summary['median'])} \N{RIGHTWARDS ARROW}", x=end_s * 1e3, y=name, xanchor="right",
+                    yshift=middle_px, showarrow=False, bgcolor=color("page"), borderpad=0, font={"size": 11},
+                )  # fmt: skip
     return figure
+
+
+def _end_s(found: Sequence[Plain], keys: Sequence[str]) -> float | None:
+    """Where the axis of latencies ends, if a bar is so long that those at the reference state would be slivers."""
+    reference_s = max(each["reference_latency_s"]["ci95"][1] for each in found)
+    longest_s = max(each[key]["median"] for each in found for key in keys if each[key] is not None)
+    end_s = MOST_OVER * reference_s
+    return end_s if longest_s > end_s > 0 else None
 
 
 def _label(found: Sequence[Plain], measurement: Plain) -> str:
@@ -203,16 +222,16 @@ def _tiles(data: Plain) -> list[dict[str, Any]]:
         reference, timed, width = one["reference_latency_s"], one["latency_s"], words.half_width(one)
         tiles += [
             {"id": "reference", "name": "At reference", "value": seconds(reference["median"]),
-             "number": reference["median"], "kind": "measurement", "note": _interval(reference)},
+             "number": reference["median"], "note": _interval(reference)},
             {"id": "timed", "name": "As timed", "value": seconds(timed["median"]), "number": timed["median"],
-             "kind": "measurement", "note": _interval(timed)},
+             "note": _interval(timed)},
             {"id": "width", "name": "Half interval", "value": NONE if width is None else f"{width * 100:.1f} %",
              "number": width or 0, "note": f"of the median, {reference['n']} samples"},
         ]  # fmt: skip
         if one["kernel_latency_s"] is not None:
             kernel = one["kernel_latency_s"]
             tiles.append({"id": "kernel", "name": "In kernels", "value": seconds(kernel["median"]),
-                          "number": kernel["median"], "kind": "measurement", "note": _interval(kernel)})  # fmt: skip
+                          "number": kernel["median"], "note": _interval(kernel)})  # fmt: skip
         tiles.append({"id": "status", "name": "Status", "value": one["status"]})
     if data["anchor"]:
         factor = data["anchor"]["factor"]["median"]
@@ -225,44 +244,60 @@ def _interval(summary: Plain) -> str:
     return " to ".join(map(seconds, summary["ci95"]))
 
 
+def _how_all(found: Sequence[Plain]) -> str:
+    """Input, dtype and mode, if all have the same; else empty, and a column of the table has them."""
+    ways = {words.how(each) for each in found}
+    return ways.pop() if len(ways) == 1 else ""
+
+
 def _model_table(found: Sequence[Plain]) -> Table:
-    columns = (
-        Column(key="model", label="model"),
-        Column(key="how", label="how"),
-        Column(key="reference_latency_s", label="at reference", numeric=True),
-        Column(key="interval", label="95 % interval"),
-        Column(key="half_width", label=PLUS_MINUS, numeric=True),
-        Column(key="latency_s", label="as timed", numeric=True),
-        Column(key="p90_s", label="p90", unit="at reference", numeric=True),
-        Column(key="kernel_latency_s", label="kernels", numeric=True),
-        Column(key="n", label="samples", numeric=True),
-        Column(key="left_out", label="left out", numeric=True),
-        Column(key="between_process", label="between processes", numeric=True),
-        Column(key="cores_used", label="cores used", numeric=True),
-        Column(key="status", label="status", filter=True),
-    )
-    rows = []
-    for each in found:
-        reference, kernel, between = each["reference_latency_s"], each["kernel_latency_s"], each["between_process"]
-        width = words.half_width(each)
-        rows.append(
-            [
-                Cell(words.name(each)),
-                Cell(words.how(each)),
-                Cell(seconds(reference["median"]), reference["median"]),
-                Cell(_interval(reference)),
-                Cell(NONE if width is None else f"{width * 100:.1f} %", "" if width is None else width),
-                Cell(seconds(each["latency_s"]["median"]), each["latency_s"]["median"]),
-                Cell(seconds(reference["p90"]), reference["p90"]),
-                Cell(NONE if kernel is None else seconds(kernel["median"]), "" if kernel is None else kernel["median"]),
-                Cell(str(reference["n"]), reference["n"]),
-                Cell(str(each["left_out"]), each["left_out"]),
-                Cell(NONE if between is None else percent(between), "" if between is None else between),
-                Cell(significant(each["cores_used"]), each["cores_used"]),
-                Cell(each["status"]),
-            ]
-        )
-    return Table(id="models", caption="The models", columns=columns, rows=rows, searchable=len(rows) > 1)
+    """What decides whether a figure may be used stands first; what none of the models has is left out."""
+    columns = [column for column, _ in MODEL_COLUMNS]
+    rows = [[cell(each) for _, cell in MODEL_COLUMNS] for each in found]
+    if _how_all(found):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    shown = [i for i in range(len(columns)) if columns[i].key not in SOMETIMES or any(r[i].text != NONE for r in rows)]
+    return Table(id="models", caption="The models", columns=[columns[i] for i in shown],
+                 rows=[[row[i] for i in shown] for row in rows], searchable=len(rows) > 1)  # fmt: skip
+
+
+def _seconds_cell(value_s: float | None) -> Cell:
+    return Cell(NONE, "") if value_s is None else Cell(seconds(value_s), value_s)
+
+
+def _percent_cell(share: float | None, text: str = "") -> Cell:
+    return Cell(NONE, "") if share is None else Cell(text or percent(share), share)
+
+
+def _width_cell(each: Plain) -> Cell:
+    width = words.half_width(each)
+    return _percent_cell(width, "" if width is None else f"{width * 100:.1f} %")
+
+
+SOMETIMES = ("left_out", "between_process", "kernel_latency_s")
+MODEL_COLUMNS: tuple[tuple[Column, Callable[[Plain], Cell]], ...] = (
+    (Column(key="model", label="model"), lambda each: Cell(words.name(each))),
+    (Column(key="status", label="status", filter=True), lambda each: Cell(each["status"])),
+    (Column(key="reference_latency_s", label="at reference", numeric=True),
+     lambda each: _seconds_cell(each["reference_latency_s"]["median"])),
+    (Column(key="interval", label="95 % interval"), lambda each: Cell(_interval(each["reference_latency_s"]))),
+    (Column(key="half_width", label=PLUS_MINUS, numeric=True), _width_cell),
+    (Column(key="latency_s", label="as timed", numeric=True),
+     lambda each: _seconds_cell(each["latency_s"]["median"])),
+    (Column(key="kernel_latency_s", label="kernels", numeric=True),
+     lambda each: _seconds_cell(each["kernel_latency_s"] and each["kernel_latency_s"]["median"])),
+    (Column(key="n", label="samples", numeric=True),
+     lambda each: Cell(str(each["reference_latency_s"]["n"]), each["reference_latency_s"]["n"])),
+    (Column(key="left_out", label="left out", numeric=True),
+     lambda each: Cell(str(each["left_out"]) if each["left_out"] else NONE, each["left_out"])),
+    (Column(key="between_process", label="processes", unit="differ by", numeric=True),
+     lambda each: _percent_cell(each["between_process"])),
+    (Column(key="cores_used", label="cores", numeric=True),
+     lambda each: Cell(significant(each["cores_used"]), each["cores_used"])),
+    (Column(key="p90_s", label="p90", unit="at reference", numeric=True),
+     lambda each: _seconds_cell(each["reference_latency_s"]["p90"])),
+    (Column(key="how", label="how"), lambda each: Cell(words.how(each))),
+)  # fmt: skip
 
 
 def _flag_table(found: Sequence[Plain]) -> Table | None:
@@ -306,7 +341,8 @@ def _layer_table(id: str, layers: Plain) -> Table:
     return Table(id=id, caption="The layers, in order", columns=columns, rows=rows, searchable=True)
 
 
-def _environment_table(environment: Plain) -> Table:
+def environment_table(environment: Plain) -> Table:
+    """The record of where something was measured, a row a value."""
     columns = (Column(key="what", label="what"), Column(key="value", label="value", wrap=True))
     return Table(id="environment", caption="Where it was measured", columns=columns,
                  rows=[[Cell(path), Cell(value)] for path, value in _flat(environment)])  # fmt: skip

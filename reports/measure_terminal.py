@@ -19,13 +19,14 @@ WIDE = 100  # columns
 STATUS_STYLES = {"ok": "green", "capped": "yellow", "noisy": "yellow", "contended": "red", "throttled": "red"}
 
 
-def render_measurement(run: Plain, *, top: int = 10, width: int = 80) -> RenderableType:
+def render_measurement(run: Plain, *, top: int = 10, width: int = 80, failures: bool = True) -> RenderableType:
     """Verdict, a table of the models, their layers if timed, and remarks.
 
     Args:
         run: What `roofline.measurement.result.Run.to_dict` gives.
         top: Layers shown of each model; 0 for none.
         width: Columns of the terminal.
+        failures: Whether to tell what could not be measured, which a command may do elsewhere.
     """
     parts: list[RenderableType] = [Text(printable(words.verdict(run)), style="bold"), Text(printable(words.where(run)))]
     if run["measurements"]:
@@ -33,8 +34,9 @@ def render_measurement(run: Plain, *, top: int = 10, width: int = 80) -> Rendera
     for each in run["measurements"]:
         if each["layers"] and top:
             parts += [_layers(each["layers"], top, width), Text(printable(words.gap(each["layers"]))), Text()]
-    parts += [Text(printable(line)) for line in words.remarks(run)]
-    parts += [Text(line, style="dim") for line in (printable(words.machine(run)), words.TWO_LATENCIES) if line]
+    parts += [Text(printable(line)) for line in words.remarks(run, failures=failures)]
+    if run["measurements"]:
+        parts += [Text(line, style="dim") for line in (printable(words.machine(run)), words.TWO_LATENCIES) if line]
     return Group(*parts)
 
 
@@ -68,7 +70,7 @@ def _layers(layers: Plain, top: int, width: int) -> Table:
     shown = sorted(rows, key=lambda row: -row["latency_s"])[:top]
     total_s = sum(row["latency_s"] for row in rows) or 1.0
     unit = time_unit(total_s)
-    header = (f"Top {len(shown)} of {len(layers['rows'])} layers", "kind", unit[1], "share")
+    header = (f"Top {len(shown)} of {len(layers['rows'])} layers", "kind", f"timed {unit[1]}", "share")
     lines = [
         (row["name"], row["kind"], _time(row["latency_s"], unit), percent(row["latency_s"] / total_s)) for row in shown
     ]
@@ -82,6 +84,8 @@ def progress_line(told: Any) -> str:
         parts.append(f"process {told.process + 1} of {told.processes}")
     if told.phase == "warm-up":
         parts.append("warming up")
+    elif told.phase == "layers":
+        parts.append(f"layers, round {told.round + 1}")
     else:
         parts.append(f"round {told.round + 1}")
     if told.estimate_s is not None:

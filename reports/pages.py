@@ -39,6 +39,7 @@ PAGES: Mapping[str, str] = {  # schema without its version -> the module that dr
     "roofline/elementwise": "elementwise_page",
     "roofline/measurement": "measure_page",
     "roofline/fit": "fit_page",
+    "roofline/validation": "validation_page",
 }
 VERSION = "1"
 PLOTLYJS = ("inline", "cdn", "directory")

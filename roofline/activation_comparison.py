@@ -14,7 +14,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from functools import cache, partial
 from importlib.resources import files
@@ -269,6 +269,18 @@ class ActivationComparison:
             return Ratio(value=1.0, ci95=(1.0, 1.0))
         ours, relus = row.measurement.reference_latency_s, self.baseline.measurement.reference_latency_s
         return ratio_of(ours.median, interval_of(ours), relus.median, interval_of(relus))
+
+    def run_to_keep(self) -> Run | None:
+        """What was measured to its end, named as `roofline measure MODEL --arg act=...` names it."""
+        if self.run is None:
+            return None
+
+        def named(item: Measurement) -> Measurement:
+            arguments = ", ".join(f"{key}={value!r}" for key, value in {**self.arguments, "act": item.name}.items())
+            return replace(item, name=f"{self.name}({arguments})", reference=self.reference)
+
+        whole = (item for item in self.run.measurements if not item.is_interrupted)
+        return replace(self.run, measurements=tuple(map(named, whole)))
 
     def is_equal(self, first: Row, second: Row, place: str) -> bool:
         """Whether two are predicted to take the same time."""
@@ -627,6 +639,13 @@ def _predicted(graph: Graph, place: Place) -> Predicted:
         mem_bytes=int(layers.mem_bytes.sum()),
         weight_bytes=int(layers.weight_bytes.sum()),
         classes=tuple(name for name in device.bandwidth_bytes_per_s_by_class if layers.is_in(name).any()),
+    )
+
+
+def was_disturbed(run: Run) -> bool:
+    """Whether other work kept some of it from being measured well, or at all."""
+    return any(item.status == "contended" for item in run.measurements) or any(
+        failure.is_contention for failure in run.failures
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from roofline.activation_comparison import EQUAL, LABELS, TERMS, Agreement, Place, Predicted, Row
+from roofline.activation_comparison import EQUAL, LABELS, TERMS, Agreement, Place, Predicted, Row, was_disturbed
 from roofline.hardware import ACTIVATIONS as FUSIBLE
 from roofline.units import seconds, si, significant
 
@@ -77,17 +77,17 @@ def _predicted(comparison: ActivationComparison, place: Place) -> str:
 
 def _measured(comparison: ActivationComparison) -> str:
     where = f"Measured on this {'GPU' if comparison.device == 'cuda' else 'CPU'}"
+    is_doubtful = comparison.run is not None and was_disturbed(comparison.run)
+    doubt = " Other work disturbed it: measure again on an idle machine." if is_doubtful else ""
     baseline = comparison.baseline.measurement
     if baseline is None:
-        return f"{where}: nothing to compare, ReLU was not measured."
+        return f"{where}: nothing to compare, ReLU was not measured.{doubt}"
     parts = [f"ReLU took {seconds(baseline.latency_s.median)}"]
     for row in comparison.rows:
         ratio = comparison.ratio_measured(row)
         if row is not comparison.baseline and ratio is not None:
             within = " to ".join(map(significant, ratio.ci95)) if ratio.ci95 else "too few samples for an interval"
             parts.append(f"{row.label} {times(ratio.value)} ({within})")
-    found = [row.measurement.status for row in comparison.rows if row.measurement is not None]
-    doubt = " Other work disturbed it: measure again on an idle machine." if "contended" in found else ""
     return f"{where}: {', '.join(parts)}{' that' if len(parts) > 1 else ''}.{doubt}"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from roofline.calibration.predicting import Estimates
     from roofline.models import Entry
 
 SCHEMA = "roofline/analysis/1"
@@ -65,6 +66,7 @@ class Analysis:
         defaults: What was chosen for the user, as short phrases.
         entry: The model's row in the zoo's catalogue, if it is from there and was built without arguments.
         arguments: Those of its constructor that were given.
+        estimates: What the estimators of a calibrated profile say; `prediction` then has the times of the chosen one.
     """
 
     reference: str
@@ -76,6 +78,7 @@ class Analysis:
     defaults: tuple[str, ...] = ()
     entry: Entry | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    estimates: Estimates | None = None
 
     @property
     def layers(self) -> LayerTable:
@@ -214,6 +217,7 @@ class Analysis:
                 {**row, "input_shape": list(row["input_shape"]), "output_shape": list(row["output_shape"])}
                 for row in self.rows()
             ],
+            "estimates": None if self.estimates is None else self.estimates.to_list(),
             "groups": {group: [asdict(total) for total in self.by(group)] for group in GROUPS},
             "uncounted_ops": [asdict(op) for op in self.layers.uncounted_ops],
             "defaults": list(self.defaults),
@@ -284,6 +288,7 @@ def analyze(
     dtype: str | None = None,
     fusion: str | None = None,
     arguments: Mapping[str, Any] | None = None,
+    estimator: str | None = None,
 ) -> Analysis:
     """Predict the latency of a model on a device, layer by layer.
 
@@ -297,6 +302,8 @@ def analyze(
         dtype: fp32, fp16, bf16 or int8; the profile's default when not given.
         fusion: ``"none"`` or ``"epilogue"``; the profile's default when not given.
         arguments: For the constructor a reference names: ``{"width_mult": 1.7}``.
+        estimator: ``"roofline"``, or of a calibrated profile ``"calibrated"`` or ``"learned"``; what knows most when
+            not given.
 
     Raises:
         RooflineError: Anything wrong with the model, the inputs or the profile, in one line.
@@ -345,6 +352,10 @@ def analyze(
     else:
         kind = "a class" if isinstance(model, type) else f"a {type(model).__name__}"  # type: ignore[unreachable]
         raise ModelError(f"a model is a reference (text) or an nn.Module; this is {kind}: {model!r}")
+    if hardware.calibration is not None and isinstance(model, str):
+        from roofline.calibration.predicting import in_layout_of
+
+        inputs = in_layout_of(hardware, module, inputs)
     if dtype is None:
         defaults.append(f"dtype {chosen_dtype} (the profile's)")
     if fusion is None:
@@ -363,17 +374,24 @@ def analyze(
         fused_activations=hardware.fused_activations,
         transposes=hardware.copies_transposes,
     )
+    prediction, estimates = predict(layers, hardware), None
+    if hardware.calibration is not None or estimator not in (None, "roofline"):
+        from roofline.calibration.predicting import estimate, predicted
+
+        estimates = estimate(graph, layers, hardware, estimator)
+        prediction = predicted(prediction, estimates)
     shapes = tuple(value.shape for value in graph.inputs)
     return Analysis(
         reference=model if isinstance(model, str) else name,
         name=name,
         input_shapes=shapes,
         batch=shapes[0][0] if shapes and shapes[0] else 1,
-        prediction=predict(layers, hardware),
+        prediction=prediction,
         graph=graph,
         defaults=tuple(defaults),
         entry=entry,
         arguments=dict(arguments or {}),
+        estimates=estimates,
     )
 
 

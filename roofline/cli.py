@@ -15,6 +15,7 @@ from click.shell_completion import get_completion_class
 
 from roofline.commands.activations import activations
 from roofline.commands.analyze import analyze, explain
+from roofline.commands.calibrate import calibrate
 from roofline.commands.compare import compare
 from roofline.commands.fit import fit
 from roofline.commands.history import history
@@ -23,6 +24,7 @@ from roofline.commands.measure import measure
 from roofline.commands.models import models
 from roofline.commands.report import report
 from roofline.commands.sweep import sweep
+from roofline.commands.validate import validate
 from roofline.commands.whatif import whatif
 from roofline.errors import RooflineError
 
@@ -46,7 +48,10 @@ def cli() -> None:
     """
 
 
-for command in (analyze, explain, compare, sweep, whatif, activations, fit, measure, history, report, models, hw):
+for command in (
+    analyze, explain, compare, sweep, whatif, activations, fit, measure, history, calibrate, validate, report, models,
+    hw,
+):  # fmt: skip
     cli.add_command(command)
 
 
@@ -85,7 +90,7 @@ def _run() -> int:
         from roofline.units import printable
 
         print(f"roofline: {printable(message)}", file=sys.stderr)
-        return 2
+        return error.exit_code if isinstance(error, RooflineError) else 2
     return code if isinstance(code, int) else 0
 
 

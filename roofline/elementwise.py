@@ -13,6 +13,13 @@ found by experiment (Williams, Waterman & Patterson, CACM 52(4), 2009, doi:10.11
 One thread runs, so that a tensor lies in the caches of one core. Buffers are used again and again, as in STREAM
 (McCalpin, 1995), so that no time goes into new pages. Bytes are those that the program reads and writes: a cache that
 fetches a line before it is overwritten moves half as many again, of the copy too; in place there is nothing to fetch.
+
+In place a call works on what the one before left, and some kernels take their time by what they read: PyTorch's ELU
+computes exponentials only for vectors that hold a negative number (ATen/native/cpu/Elu.h). So before each block of
+calls the buffer is filled with N(0, 1) anew, untimed, and no function meets what another left.
+
+Times are the stopwatch's. The anchor's factor is that of convolutions on all threads, which the bandwidth of one core
+does not follow; it tells which samples were contended, and nothing else here.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from roofline.activation_comparison import LABELS, Measure, canonical
+from roofline.activation_comparison import LABELS, Measure, canonical, was_disturbed
 from roofline.errors import RooflineError
 from roofline.vector_ops import ACTIVATIONS as VECTOR_OPS
 
@@ -46,6 +53,7 @@ MAX_FOOTPRINT_BYTES = 2**30
 MEMORY_SHARE = 8  # of the memory that is free, a buffer takes one part
 UNKNOWN_CACHES = (32 * 2**10, 512 * 2**10, 16 * 2**20)  # where the system does not tell: of a common core
 TARGET, MAX_S = 0.03, 3.0  # of a hundred timings: a tenth is told apart from them, in minutes
+TOLD_BY_NAME = 4  # timings that could not be made; of more, the number is told
 COPY, SCALE = "copy", "scale"
 BOUNDS = ("memory", "compute", "overhead")
 
@@ -92,7 +100,7 @@ class Timing:
         footprint_bytes: Of them all.
         elements: Of a tensor.
         in_place: Whether it overwrites what it reads.
-        latency_s: Of a call, at the machine's reference state.
+        latency_s: Of a call, the median of the stopwatch's.
         ci95_s: The 95 % confidence interval of that.
         overhead_s: Of a call on one element.
         speed: That of the reference is 1; None where the call is all that is timed.
@@ -180,15 +188,16 @@ class Elementwise:
             parts = [f"{_SETS[bound]} that of {_listed(names)}" for bound, names in by_bound.items() if names]
             if parts:
                 sentences.append(f"In {level.name}, {', '.join(parts).replace(' that ', ' sets the time ', 1)}.")
-        if any(timing.status == "contended" for timing in self.timings):
+        if was_disturbed(self.run):
             sentences.append("Other work disturbed it: measure again on an idle machine.")
         return " ".join(sentences) or "Nothing was measured."
 
     def notes(self) -> list[str]:
         """What a reader has to know of the numbers."""
         lines = [
-            "fp32, one thread; bytes are those read and written, times are at the machine's reference state, and "
-            "subnormal numbers count as zeros.",
+            "fp32, one thread. Bytes are those read and written, times are the stopwatch's, subnormal numbers count as "
+            "zeros.",
+            "In place each block of calls starts from N(0, 1) and goes on with its own results.",
             f"Memory-bound: at least {KEEPS_UP:g} of the speed of a copy, or in place of a multiplication by 1, once "
             "what the call itself takes is off; compute-bound: slower; overhead: the call takes longer than the work.",
         ]
@@ -197,7 +206,10 @@ class Elementwise:
             statuses = {status: sum(t.status == status for t in doubtful) for status in {t.status for t in doubtful}}
             told = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
             lines.append(f"Of {len(self.timings)} timings: {told}.")
-        lines += [f"{failure.model} was not measured: {failure.reason}." for failure in self.run.failures]
+        lost: dict[str, list[str]] = {}
+        for failure in self.run.failures:
+            lost.setdefault(failure.reason, []).append(failure.model)
+        lines += [f"{_some(names)} not measured: {reason}." for reason, names in lost.items()]
         if self.run.is_interrupted:
             lines.append("The measurement was stopped by hand; what was done until then is shown.")
         return lines
@@ -216,6 +228,7 @@ class Elementwise:
             "rows": [timing.to_dict() for timing in self.timings],
             "is_interrupted": self.run.is_interrupted,
             "failures": [failure.to_dict() for failure in self.run.failures],
+            "anchor": dict(self.run.anchor),
             "environment": dict(self.run.environment),
             "notes": self.notes(),
             "versions": versions(),
@@ -234,6 +247,13 @@ _SETS = {"memory": "memory", "compute": "arithmetic", "overhead": "the call itse
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, or how many there are where nobody would read them."""
+    if len(names) > TOLD_BY_NAME:
+        return f"{len(names)} timings were"
+    return f"{'; '.join(names)} {'were' if len(names) > 1 else 'was'}"
 
 
 def measure_elementwise(
@@ -262,10 +282,9 @@ def measure_elementwise(
 
     request = Request(device="cpu", threads=1, **{"max_s": MAX_S, "target": TARGET, **options})
     request.check()
-    calls = dict(_calls(names, levels))
-    factories = [partial(_subject, label, call) for label, call in calls.items()]
+    factories = dict(_factories(names, levels))
     with _flushing_subnormals():
-        run = (measure or measure_here)(factories, request, progress=progress, labels=tuple(calls))
+        run = (measure or measure_here)(tuple(factories.values()), request, progress=progress, labels=tuple(factories))
     return Elementwise(levels=levels, timings=tuple(_timings(names, levels, run)), run=run)
 
 
@@ -336,32 +355,60 @@ def operation(name: str) -> Callable[[Tensor, Tensor], object]:
     return lambda x, out: run(x, *arguments, out=out)
 
 
-def _calls(names: Sequence[str], levels: Sequence[Level]) -> Iterator[tuple[str, Callable[[], object]]]:
-    """A call of each function at each level and on one element, in place and not; the buffers of a level are shared."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Buffers:
+    """What the functions at one level read and write, one function at a time.
+
+    Attributes:
+        normal: N(0, 1), which is only read; as many elements as in place.
+        scratch: As many, which are written.
+    """
+
+    normal: Tensor
+    scratch: Tensor
+
+    def call(self, name: str, level: Level, in_place: bool) -> Callable[[], object]:
+        """A call of one function."""
+        run, elements = operation(name), level.elements(in_place)
+        out = self.scratch[:elements]
+        x = out if in_place else self.normal[:elements]
+        return lambda: run(x, out)
+
+    @contextmanager
+    def filled(self) -> Iterator[None]:
+        """Have the tensor that a function overwrites in place hold N(0, 1), whatever was done to it before."""
+        import torch
+
+        with torch.inference_mode():
+            self.scratch.copy_(self.normal)
+            yield
+
+
+def _factories(names: Sequence[str], levels: Sequence[Level]) -> Iterator[tuple[str, Callable[[Timer], Subject]]]:
+    """Each function at each level and on one element, in place and not, by its label."""
     import torch
 
     made = torch.Generator().manual_seed(0)
     one = Level(name=_ONE, footprint_bytes=ELEMENT_BYTES)
     for level in (one, *levels):
+        normal = torch.randn(level.elements(in_place=True), generator=made)
+        buffers = _Buffers(normal=normal, scratch=torch.empty_like(normal))
         for in_place in (False, True):
-            elements = level.elements(in_place)
-            x = torch.randn(elements, generator=made)
-            out = x if in_place else torch.empty(elements)
             for name in (SCALE if in_place else COPY, *names):
-                yield _key(name, level.name, in_place), _call(operation(name), x, out)
+                label = _key(name, level.name, in_place)
+                yield label, partial(_subject, label, buffers.call(name, level, in_place), buffers, in_place)
 
 
 _ONE = "one element"
 
 
-def _call(run: Callable[[Tensor, Tensor], object], x: Tensor, out: Tensor) -> Callable[[], object]:
-    return lambda: run(x, out)
-
-
-def _subject(label: str, call: Callable[[], object], timer: Timer) -> Subject:
+def _subject(label: str, call: Callable[[], object], buffers: _Buffers, in_place: bool, timer: Timer) -> Subject:
     from roofline.measurement.subject import of_callable
 
-    return of_callable(call, (), timer=timer, name=label)
+    made = of_callable(call, (), timer=timer, name=label)
+    if in_place:
+        made.context = buffers.filled
+    return made
 
 
 def _key(name: str, level: str, in_place: bool) -> str:
@@ -397,7 +444,7 @@ def _timings(names: Sequence[str], levels: Sequence[Level], run: Run) -> Iterato
             reference_s = _work_s(found, reference, level.name, in_place)
             for name in (reference, *names):
                 item = found.get(_key(name, level.name, in_place))
-                if item is None or not item.reference_latency_s.median > 0:
+                if item is None or not item.latency_s.median > 0:
                     continue
                 work_s = _work_s(found, name, level.name, in_place)
                 yield Timing(
@@ -406,8 +453,8 @@ def _timings(names: Sequence[str], levels: Sequence[Level], run: Run) -> Iterato
                     footprint_bytes=level.footprint_bytes,
                     elements=level.elements(in_place),
                     in_place=in_place,
-                    latency_s=item.reference_latency_s.median,
-                    ci95_s=item.reference_latency_s.ci95,
+                    latency_s=item.latency_s.median,
+                    ci95_s=item.latency_s.ci95,
                     overhead_s=_overhead_s(found, name, in_place),
                     speed=reference_s / work_s if reference_s and work_s else None,
                     status=item.status,
@@ -416,7 +463,7 @@ def _timings(names: Sequence[str], levels: Sequence[Level], run: Run) -> Iterato
 
 def _overhead_s(found: Mapping[str, Measurement], name: str, in_place: bool) -> float:
     item = found.get(_key(name, _ONE, in_place))
-    return item.reference_latency_s.median if item is not None else 0.0
+    return item.latency_s.median if item is not None else 0.0
 
 
 def _work_s(found: Mapping[str, Measurement], name: str, level: str, in_place: bool) -> float | None:
@@ -424,5 +471,5 @@ def _work_s(found: Mapping[str, Measurement], name: str, level: str, in_place: b
     item = found.get(_key(name, level, in_place))
     if item is None:
         return None
-    work_s = item.reference_latency_s.median - _overhead_s(found, name, in_place)
+    work_s = item.latency_s.median - _overhead_s(found, name, in_place)
     return work_s if work_s > 0 else None

@@ -6,6 +6,7 @@ RooflineError
  ├─ ProfileError   a hardware profile that is missing, malformed, or lacks what was asked of it
  ├─ LatencyError   a table of latencies that is malformed, or that cannot tell what a fit asks of it
  ├─ MeasurementError  a device, a dtype or a model that cannot be measured here
+ ├─ CalibrationError  a calibration that is damaged, of another machine, or too small
  ├─ SavedError     a saved result that cannot be read, or is none
  ├─ OutputError    a result that cannot be written
  └─ StoreError     a database of measurements that cannot be read or written
@@ -18,7 +19,9 @@ from collections.abc import Iterable
 
 
 class RooflineError(ValueError):
-    """Base of every error that the command line reports in one line with exit code 2."""
+    """Base of every error that the command line reports in one line, and ends with its exit code."""
+
+    exit_code = 2
 
 
 class ModelError(RooflineError):
@@ -39,6 +42,16 @@ class LatencyError(RooflineError):
 
 class MeasurementError(RooflineError):
     """A device that is not there, or a model that cannot be measured as was asked."""
+
+
+class BusyError(RooflineError):
+    """A machine that others use so much that nothing can be measured on it: try again later."""
+
+    exit_code = 3
+
+
+class CalibrationError(RooflineError):
+    """A calibration that cannot be read or made, or that is of another machine or environment than is asked of it."""
 
 
 class SavedError(RooflineError):

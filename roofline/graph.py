@@ -33,6 +33,8 @@ class Value:
         base: The value of which this is a view; None if it is none.
         extent: Of a view, what of its base it shows: the ``same`` (shape and layout too), all elements in the same
             order ``reshaped``, or ``other``: a part, or another order.
+        strides: Elements from one entry to the next along each dimension; empty for a scalar, for a tensor that has
+            none (a sparse one), and where nothing ran that would tell.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +46,7 @@ class Value:
     producer: int = -1
     base: Value | None = None
     extent: Extent = "same"
+    strides: tuple[int, ...] = ()
 
     @property
     def root(self) -> Value:
@@ -117,6 +120,7 @@ class Graph:
         inputs, outputs: The tensors given to the model and returned by it.
         params: Elements of the model's parameters; a shared or tied one counts once.
         storage_elements: Elements allocated for each storage number.
+        module_calls: Calls of modules, the model's own and those of containers included.
     """
 
     ops: Sequence[Op]
@@ -124,6 +128,7 @@ class Graph:
     outputs: tuple[Value, ...]
     params: int
     storage_elements: Mapping[int, int] = field(default_factory=dict)
+    module_calls: int = 0
 
 
 def numel(shape: Sequence[int]) -> int:

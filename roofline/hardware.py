@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
@@ -150,6 +151,8 @@ class Hardware:
         energy_per_mac_j: Energy of one MAC, in joules.
         energy_per_byte_j: Energy of one byte to or from memory, in joules.
         figures: Provenance of the numbers above by field path, e.g. ``peak_macs_per_s.int8``.
+        calibration: The file of what was measured on the device, as `roofline.calibration.file` reads it; None: there
+            is none, or it is of other figures than these.
         notes: What a user of the figures has to know.
 
     Raises:
@@ -178,6 +181,7 @@ class Hardware:
     energy_per_mac_j: float | None = None
     energy_per_byte_j: float | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict, hash=False)
+    calibration: Path | None = None
     notes: str = ""
 
     def __post_init__(self) -> None:

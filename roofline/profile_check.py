@@ -75,17 +75,18 @@ def check_profile(file: str | Path) -> Checked:
     if entry is None:
         return Checked(file=str(file), hardware=None, problems=tuple(f"{file}:{problem}" for problem in problems))
     found = sorted(
-        (lines[places[0]], ", ".join(map(".".join, places)), what)
-        for places, what in _implausible(entry, Path(file).stem)
+        (lines[places[0]], ", ".join(map(".".join, places)), what) for places, what in _implausible(entry, Path(file))
     )
     warnings = tuple(f"{file}:{line}: warning: {fields}: {what}" for line, fields, what in found)
-    return Checked(file=str(file), hardware=entry.hardware(), warnings=warnings)
+    return Checked(file=str(file), hardware=entry.hardware(Path(file).parent), warnings=warnings)
 
 
-def _implausible(entry: ProfileEntry, stem: str) -> Iterator[tuple[list[_Place], str]]:
+def _implausible(entry: ProfileEntry, file: Path) -> Iterator[tuple[list[_Place], str]]:
     """Yield what each warning is about, and its text."""
-    if entry.id != stem:
-        yield [("id",)], f"is {entry.id}, and the file is named {stem}"
+    if entry.id != file.stem:
+        yield [("id",)], f"is {entry.id}, and the file is named {file.stem}"
+    if entry.calibration is not None and not (file.parent / entry.calibration).is_file():
+        yield [("calibration",)], f"there is no file {file.parent / entry.calibration}"
     yield from _of_peaks(entry)
     yield from _of_terms(entry)
     figures = dict(_figures(entry))

@@ -239,6 +239,13 @@ class ProfileEntry(_Entry):
         description="1e-12 J, to or from memory.",
         examples=[{"value": 80, "kind": "estimate", "source": "typical of LPDDR4X"}],
     )
+    calibration: _Text | None = Field(
+        default=None,
+        title="File of the calibration",
+        description="What 'roofline calibrate' measured on the device, beside this file: with it, latencies are "
+        "predicted from times of its kernels.",
+        examples=["my_device.npz"],
+    )
     notes: _Text | None = Field(
         default=None,
         title="Notes",
@@ -271,8 +278,8 @@ class ProfileEntry(_Entry):
             raise PydanticCustomError("no_memory", "Input should be left out where there is no onchip_mib to hold it")
         return holds
 
-    def hardware(self) -> Hardware:
-        """Return the device in SI base units."""
+    def hardware(self, folder: Path = Path()) -> Hardware:
+        """Return the device in SI base units; `folder` is where the profile is, and its calibration from there."""
         entries = {
             "bandwidth_bytes_per_s": (self.bandwidth_gb_per_s, GIGA),
             "vector_ops_per_s": (self.vector_gops_per_s, GIGA),
@@ -315,6 +322,7 @@ class ProfileEntry(_Entry):
             energy_per_byte_j=value.get("energy_per_byte_j"),
             figures={f"{field}.{key}": figure for field, given in by_key.items() for key, figure in given.items()}
             | others,
+            calibration=None if self.calibration is None else folder / self.calibration,
             notes=self.notes or "",
         )
 
@@ -354,7 +362,7 @@ def load_profile(reference: str | Path) -> Hardware:
         missing = ": no such file, and no bundled profile of that name" if path.suffix in (".yaml", ".yml") else ""
         hint = did_you_mean(name, bundled())
         raise ProfileError(f"unknown hardware {str(reference)!r}{missing}.{hint} 'roofline hw' lists all.") from None
-    return _parse(data, str(path)).hardware()
+    return _parse(data, str(path)).hardware(path.parent)
 
 
 class NoFileError(ProfileError):

@@ -29,7 +29,7 @@ MAX_BYTES = 256 * 10**6  # a result of 300 layers has 150 kB
 
 
 def load_saved(path: str | Path) -> dict[str, Any]:
-    """Read a saved analysis, sweep, comparison, what-if, measurement or comparison of activations.
+    """Read a saved analysis, sweep, comparison, what-if, fit, measurement, validation or comparison of activations.
 
     Raises:
         SavedError: There is no such file, it is not JSON, no result of roofline, of a schema that this version does
@@ -764,6 +764,158 @@ class _Fit(TypedDict):
     unseen_classes: NotRequired[Many[str]]
 
 
+class _Estimate(TypedDict):
+    estimator: str
+    predicted_s: Positive
+    interval90_s: Interval | None
+    measured_s: Positive
+    measured_ci95_s: Interval
+    error: Signed
+    verdict: Literal["right", "wrong", "undecided"]
+
+
+class _ValidationRow(_Estimate):
+    model: str
+    family: str
+    input_shape: _InputShape
+    machine_factor: Positive
+    between_process: Number | None
+    reason: str
+    notes: Many[str]
+
+
+class _Statistics(TypedDict):
+    n: Count
+    median_error: Number | None
+    mape: Number | None
+    p90_error: Number | None
+    within_5: Number | None
+    within_10: Number | None
+    within_10_ci95: Interval | None
+    within_20: Number | None
+    bias: Signed | None
+    spearman: Signed | None
+    kendall: Signed | None
+    coverage_80: Number | None
+    width_80: Number | None
+    coverage_90: Number | None
+    width_90: Number | None
+
+
+class _ValidationSummary(_Statistics):
+    estimator: str
+    decided: Count
+    right: Count
+    undecided: Count
+    steady: _Statistics
+
+
+class _NoiseCeiling(TypedDict):
+    n: Count
+    median_difference: Number | None
+    within_5: Number | None
+    within_10: Number | None
+
+
+class _JudgedSummary(_ValidationSummary):
+    noise_ceiling: _NoiseCeiling
+
+
+class _ValidatedFamily(TypedDict):
+    family: str
+    n: Count
+    right: Count
+    wrong: Count
+    undecided: Count
+    median_error: Number
+    worst_error: Number
+    bias: Signed
+
+
+class _KernelClass(TypedDict):
+    kernel: str
+    layers: Count
+    share: Number
+    predicted_s: Number
+    measured_s: Number
+    error: Signed
+    median_error: Number
+
+
+class _ValidatedLayer(TypedDict):
+    name: str
+    kind: str
+    kernel: str
+    macs: Count
+    mem_bytes: Count
+    predicted_s: Number | None
+    measured_s: Number | None
+    error: Signed | None
+
+
+class _ValidatedLayers(TypedDict):
+    model: str
+    rows: Many[_ValidatedLayer]
+
+
+class _WorstLayer(TypedDict):
+    model: str
+    layer: str
+    kind: str
+    kernel: str
+    predicted_s: Number
+    measured_s: Number
+    excess_s: Signed
+    error: Signed
+    reason: str
+
+
+class _FrozenRecord(TypedDict):
+    frozen_at: str
+
+
+class _Frozen(TypedDict):
+    sha256: str
+    record: _FrozenRecord
+
+
+class _ValidationHardware(TypedDict):
+    id: str
+    name: str
+    peak_macs_per_s: Positive
+    bandwidth_bytes_per_s: Positive
+    figures: dict[str, _Figure]
+
+
+class _Setup(TypedDict):
+    mode: str
+    dtype: str
+    threads: Count | None
+
+
+class _Validation(TypedDict):
+    verdict: str
+    estimator: str
+    estimators: Many[str]
+    limit: Annotated[float, Gt(0), Lt(1)]
+    summary: _JudgedSummary
+    summaries: Many[_ValidationSummary]
+    rows: Many[_ValidationRow]
+    families: Many[_ValidatedFamily]
+    kernels: Many[_KernelClass]
+    worst_layers: Many[_WorstLayer]
+    layers: Many[_ValidatedLayers]
+    frozen: _Frozen
+    hardware: _ValidationHardware
+    setup: _Setup
+    failures: Many[_Failure]
+    is_interrupted: bool
+    anchor: _Anchor
+    environment: dict[str, object]
+    notes: Many[str]
+    versions: dict[str, str]
+
+
 def _sweep_fits(sweep: _Sweep) -> _Sweep:
     for number, model in enumerate(sweep["models"]):
         layers = model["layers"]
@@ -811,6 +963,23 @@ def _activations_fit(comparison: _Activations) -> _Activations:
     return comparison
 
 
+def _validation_fits(validation: _Validation) -> _Validation:
+    """The judged rows are those that the summary and the families are of, and what the summary decides it tells."""
+    summary = validation["summary"]
+    judged = [row for row in validation["rows"] if row["estimator"] == validation["estimator"]]
+    if len(judged) != summary["n"]:
+        raise ValueError(f"summary.n must be {len(judged)}, the rows of the judged estimator (got {summary['n']})")
+    known = {group["family"] for group in validation["families"]}
+    for row in judged:
+        if row["family"] not in known:
+            raise ValueError(f"families must have {printable(row['family'][:60])}, the family of a row")
+    told = ("median_error", "mape", "p90_error", "within_5", "within_10", "within_10_ci95", "within_20", "bias")
+    for name in told if summary["decided"] else ():
+        if summary[name] is None:  # type: ignore[literal-required]
+            raise ValueError(f"summary.{name} must be a number where rows are decided")
+    return validation
+
+
 def _elementwise_fits(result: _Elementwise) -> _Elementwise:
     for number, row in enumerate(result["rows"]):
         if row["speed"] is None and row["bound"] != "overhead":
@@ -832,4 +1001,5 @@ SCHEMAS: Mapping[str, tuple[int, Any, Callable[..., object]]] = {  # newest vers
     "activations": (1, _Activations, _activations_fit),
     "elementwise": (1, _Elementwise, _elementwise_fits),
     "fit": (1, _Fit, lambda fit: fit),
+    "validation": (1, _Validation, _validation_fits),
 }

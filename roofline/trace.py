@@ -24,6 +24,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch._prims_common import suggest_memory_format
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
 
@@ -218,7 +219,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         if not tensor.is_meta:
             stand_in = _on_meta(tensor)
             self._storages[_address(stand_in)] = storage
-        value = Value(tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name)
+        value = Value(
+            tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name, strides=_strides(tensor)
+        )
         self._remember(tensor, stand_in, value)
         return stand_in, value
 
@@ -241,7 +244,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         extent = value.extent_of_root if is_whole else "other"
         return Value(
             value.shape, value.dtype, latest.role, value.elements, value.storage, value.name,
-            latest.producer, latest, extent,
+            latest.producer, latest, extent, value.strides,
         )  # fmt: skip
 
     # --- ops -----------------------------------------------------------------------------------------------
@@ -339,6 +342,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 raise
             out, is_constant = data
             return tree_map_only(Tensor, _on_meta, out), out if is_constant else None
+        lay_out = LAYOUTS.get(overload.name)
+        if lay_out is not None:
+            out = lay_out(out, [item.stand_in for item in inputs])
         if any(not tensor.is_meta for tensor in _tensors_in(out)):  # an op that makes its tensors out of nothing
             return tree_map_only(Tensor, _on_meta, out), out
         return out, None
@@ -399,25 +405,30 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def _write(self, tensor: Tensor, value: Value, index: int, is_constant: bool) -> Value:
         role = "activation" if value.role == "constant" and not is_constant else value.role
-        version = Value(value.shape, value.dtype, role, value.elements, value.storage, value.name, index)
+        version = Value(
+            value.shape, value.dtype, role, value.elements, value.storage, value.name, index, strides=value.strides
+        )
         self._tensors[id(tensor)] = (tensor, version)
         self._latest[value.storage] = version
         return version
 
     def _new_value(self, tensor: Tensor, index: int, inputs: list[_Taken], is_constant: bool) -> Value:
         shape, dtype, address = tuple(tensor.shape), _dtype_name(tensor.dtype), _address(tensor)
+        strides = _strides(tensor)
         storage = self._storages.get(address)
         if storage is None:
             elements = numel(shape)
             made: Role = "constant" if is_constant else "activation"
-            value = Value(shape, dtype, made, elements, self._new_storage(address, elements), "", index)
+            number = self._new_storage(address, elements)
+            value = Value(shape, dtype, made, elements, number, "", index, strides=strides)
         else:
             base = next((item for item in inputs if item.value.storage == storage), None)
             viewed = None if base is None else base.value
             role: Role = "activation" if viewed is None else viewed.role
             name = "" if viewed is None else viewed.name
             extent: Extent = "other" if base is None else _extent(tensor, base.stand_in)
-            value = Value(shape, dtype, role, _distinct_elements(tensor), storage, name, index, viewed, extent)
+            elements = _distinct_elements(tensor)
+            value = Value(shape, dtype, role, elements, storage, name, index, viewed, extent, strides)
         self._remember(tensor, tensor, value)
         return value
 
@@ -466,7 +477,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         _with_tensors(result, returned.append)
         values = [self._tensors[id(tensor)][1] for tensor in returned if id(tensor) in self._tensors]
         outputs = tuple(self._current(value) for value in values)
-        return Graph(tuple(self.ops), tuple(self.inputs), outputs, self.params, self.storage_elements)
+        calls = self._calls - 1  # the first number stands for what runs outside any call
+        return Graph(tuple(self.ops), tuple(self.inputs), outputs, self.params, self.storage_elements, calls)
 
     def explain(self, error: Exception, model: nn.Module, arguments: Any) -> str:
         """One line: which layer failed, on what shapes, why, and what to do."""
@@ -530,6 +542,31 @@ def _on_meta(tensor: Tensor) -> Tensor:
 
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
+
+
+def _as_image(out: Tensor, inputs: list[Tensor]) -> Tensor:
+    """Channels-last where an operand is."""
+    formats = [suggest_memory_format(tensor) for tensor in inputs[:2] if tensor.dim() == out.dim()]
+    return out.contiguous(memory_format=torch.channels_last) if torch.channels_last in formats else out
+
+
+def _as_tokens(out: Tensor, inputs: list[Tensor]) -> Tensor:
+    """Fused attention writes (batch, tokens, heads, width): the heads of a token are together already."""
+    q, k, v = inputs[:3]
+    is_fused = out.dim() == 4 and q.shape[-1] == k.shape[-1] == v.shape[-1] and q.stride(-1) == 1
+    return out.transpose(1, 2).contiguous().transpose(1, 2) if is_fused else out
+
+
+# Where torch's meta kernels say contiguous, and those that compute do not.
+LAYOUTS: Mapping[str, Callable[[Tensor, list[Tensor]], Tensor]] = {
+    "conv2d": _as_image,
+    "group_norm": _as_image,
+    "scaled_dot_product_attention": _as_tokens,
+}
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    return tensor.stride() if tensor.layout is torch.strided else ()
 
 
 def _distinct_elements(tensor: Tensor) -> int:

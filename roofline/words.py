@@ -10,6 +10,7 @@ from roofline.units import percent, printable, seconds, shape, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
+    from roofline.calibration.predicting import Estimates
     from roofline.models import Entry
 
 
@@ -104,13 +105,37 @@ def outside_the_layers(analysis: Analysis) -> str:
 
 def notes(analysis: Analysis) -> list[str]:
     """What a reader has to know of the numbers: what they are, what was chosen, what was not counted."""
-    lines = [f"This is a {analysis.latency_kind}: {why(basis_of(analysis), analysis.hardware.terms())}."]
+    lines = [f"This is a {analysis.latency_kind}: {_ground(analysis)}."]
+    if analysis.estimates is not None:
+        lines += _estimates(analysis.estimates)
     if analysis.defaults:
         lines.append(f"Taken as defaults: {', '.join(analysis.defaults)}.")
     lines.append(uncounted(analysis))
     if analysis.entry is not None:
         lines += _published(analysis, analysis.entry)
     return lines
+
+
+def _ground(analysis: Analysis) -> str:
+    """What the latency stands on."""
+    if analysis.estimates is None or analysis.estimates.chosen == "roofline":
+        return why(basis_of(analysis), analysis.hardware.terms())
+    return f"by the {analysis.estimates.chosen} estimator of this machine's calibration, at its reference state"
+
+
+def _estimates(estimates: Estimates) -> list[str]:
+    """The estimators side by side, how sure the chosen one is, and its caveats."""
+    chosen = estimates.estimate
+    each = ", ".join(f"{name} {seconds(found.latency_s)}" for name, found in estimates.each.items())
+    lines = [f"By estimator: {each}."]
+    if chosen.interval90_s[0] == chosen.interval90_s[0]:  # not NaN
+        (low80, high80), (low90, high90) = chosen.interval80_s, chosen.interval90_s
+        lines.append(
+            f"In 80 % of cases {seconds(low80)} to {seconds(high80)}, in 90 % {seconds(low90)} to {seconds(high90)}; "
+            f"{seconds(chosen.host_s)} of it is Python and dispatch, {percent(chosen.fallback_share)} of the ops' time "
+            "is in kernels that were never measured."
+        )
+    return [*lines, *estimates.warnings, *(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in chosen.notes)]
 
 
 def _published(analysis: Analysis, entry: Entry) -> list[str]:

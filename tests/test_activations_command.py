@@ -14,11 +14,22 @@ from typing import Any
 
 import pytest
 
+from roofline.errors import StoreError
+from roofline.loading import load
+from roofline.measurement.result import Failure
+from roofline.measurement.store import read
 from roofline.saved import load_saved
 from tests import timed_activations
 from tests.timed_activations import LEVELS, interrupted, measure_each, measurement, run_of
 
 Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *args, **kwargs: str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -152,8 +163,12 @@ def test_elementwise_times_each_on_its_own(command: Command, elementwise: None, 
         ("--hw pixel6_tpu --arg act=silu", "act is what is compared"),
         (
             "--hw pixel6_tpu --threads 2",
-            "--threads, --mode, --max-time, --keep-memory are of a measurement: give",
+            "--max-time, --system-allocator, --db, --no-db are of a measurement: give",
         ),
+        ("--hw pixel6_tpu --no-db", "--no-db are of a measurement"),
+        ("--db a.sqlite --no-db", "--db and --no-db exclude each other"),
+        ("--db .", "."),
+        ("--elementwise --db a.sqlite", "--elementwise times functions and keeps no results: leave out --db"),
         ("--mode cudagraph", "cudagraph"),
         ("--threads 0", "0 is not in the range x>=1"),
         ("--elementwise --hw pixel6_tpu", "--elementwise times functions in one thread of this CPU: leave out --hw"),
@@ -180,26 +195,131 @@ def test_cuda_without_a_gpu_is_one_line(command: Command, asked: list[Any], monk
 
 def test_ctrl_c_keeps_what_is_done(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roofline.measurement.api.measure_here", interrupted)
-    ran = command("activations")
+    ran = command("activations", "--acts", "relu,silu,gelu", "--max-time", 2)
     assert ran.returncode == 130
     assert "Predicted on pixel6_tpu" in ran.stdout
     assert "stopped by hand" in ran.stdout.replace("\n", " ")
-    assert "silu is not measured: interrupted before it was timed" in ran.stderr
+    assert ran.stderr == (
+        "Interrupted: 0 of 3 are done, and what there is of the others is above. To measure these: "
+        "roofline activations --acts relu,silu,gelu --max-time 2\n"
+    )
+
+
+def test_ctrl_c_element_by_element_names_the_functions_that_are_left(
+    command: Command, elementwise: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+        whole = measure_each(factories, request, labels=labels)
+        is_left = [label.startswith(("copy", "silu")) for label in labels]
+        return run_of(
+            [item for item, left in zip(whole.measurements, is_left, strict=True) if not left],
+            failures=tuple(
+                Failure(model=label, reason="interrupted before it was timed")
+                for label, left in zip(labels, is_left, strict=True)
+                if left
+            ),
+            is_interrupted=True,
+        )
+
+    monkeypatch.setattr("roofline.measurement.api.measure_here", some)
+    ran = command("activations", "--elementwise", "--acts=relu,silu")
+    assert ran.returncode == 130
+    assert ran.stderr.startswith("Interrupted: 12 of 24 are done")
+    assert ran.stderr.endswith("To measure these: roofline activations --acts silu --elementwise\n")
 
 
 def test_what_cannot_be_measured_leaves_the_rest_and_ends_in_2(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def some(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
-        from roofline.measurement.result import Failure
-
         return run_of([measurement(labels[0], 0.05)], failures=(Failure(model="silu", reason="it does not run"),))
 
     monkeypatch.setattr("roofline.measurement.api.measure_here", some)
     ran = command("activations", "--acts", "relu,silu")
     assert ran.returncode == 2
     assert "Measured on this CPU: ReLU took 50 ms." in ran.stdout.replace("\n", " ")
-    assert "roofline: silu is not measured: it does not run" in ran.stderr
+    assert (ran.stdout.count("it does not run"), ran.stderr) == (1, "")
+    ran = command("activations", "--acts", "relu,silu", "--format", "csv")  # which has no place for it
+    assert (ran.returncode, ran.stderr) == (2, "roofline: silu is not measured: it does not run\n")
+
+
+# --- a machine that is busy, and what is kept ------------------------------------------------------------------------
+
+
+def test_doubt_is_exit_code_3(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+        return run_of([measurement(labels[0], 0.05, status="noisy"), measurement(labels[1], 0.06, status="capped")])
+
+    monkeypatch.setattr("roofline.measurement.api.measure_here", noisy)
+    ran = command("activations", "--acts", "relu,silu")
+    assert (ran.returncode, ran.stderr) == (3, "")
+    assert "ReLU is noisy" in ran.stdout
+
+
+def test_what_no_sample_counts_of_has_no_time_and_no_ratio(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "all 71 samples were taken under heavy contention"
+
+    def busy(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+        return run_of([measurement(labels[0], 0.05)], failures=(Failure(model="silu", reason=reason, left_out=71),))
+
+    monkeypatch.setattr("roofline.measurement.api.measure_here", busy)
+    ran = command("activations", "--acts", "relu,silu")
+    assert (ran.returncode, ran.stderr) == (3, "")
+    said = ran.stdout.replace("\n", " ")
+    assert f"SiLU was not measured: {reason}." in said
+    assert "ReLU took 50 ms. Other work disturbed it" in said
+    data = json.loads(command("activations", "--acts", "relu,silu", "--format", "json").stdout)
+    assert data["rows"][1]["ratio_to_relu_measured"] is None
+
+
+def test_what_is_measured_is_kept_as_measure_keeps_it(
+    command: Command, asked: list[Any], tmp_path: Path, data_directory: Path
+) -> None:
+    file = tmp_path / "mine.sqlite"
+    assert command("activations", "--acts", "relu,silu", "--arg", "depth=6", "--db", file).returncode == 0
+    kept = read(file)
+    named = [load("activation_probe", arguments={"depth": 6, "act": act}).name for act in ("relu", "silu")]
+    assert [each.model for each in kept] == named
+    assert {each.reference for each in kept} == {"activation_probe"}
+    assert kept[1].latency_s.median == pytest.approx(0.06)
+    assert not data_directory.exists()
+
+
+def test_nothing_is_kept_if_that_is_asked_for(command: Command, asked: list[Any], data_directory: Path) -> None:
+    assert command("activations", "--no-db").returncode == 0
+    assert asked[0].reference_state == "read"
+    assert command("activations", "--hw", "pixel6_tpu").returncode == 0
+    assert not data_directory.exists()
+    assert command("activations").returncode == 0
+    assert asked[-1].reference_state == "kept"
+    assert len(read()) == 3
+
+
+def test_a_database_that_cannot_be_is_refused_before_the_work(
+    command: Command, asked: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "text.sqlite").write_text("no database " * 100)
+    ran = command("activations", "--db", tmp_path / "text.sqlite")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert not asked
+
+
+def test_a_data_directory_that_is_read_only_loses_nothing(
+    command: Command, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Any, path: Any = None) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("roofline.measurement.store.save", fail)
+    ran = command("activations")
+    assert (ran.returncode, ran.stderr) == (2, "roofline: the results are not kept: the disk is full\n")
+    assert "Measured on this cpu" in ran.stdout
+
+
+def test_the_allocator_of_the_system_is_left_as_it_is_if_that_is_asked_for(command: Command, asked: list[Any]) -> None:
+    command("activations")
+    command("activations", "--system-allocator")
+    assert [request.keep_memory for request in asked] == [True, False]
 
 
 def test_help_does_not_wait_for_torch(command: Command) -> None:

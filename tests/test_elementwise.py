@@ -20,9 +20,11 @@ from roofline.elementwise import (
     measure_elementwise,
     operation,
 )
-from roofline.measurement.clock import SystemClock, WallTimer
+from roofline.measurement import session
+from roofline.measurement.clock import Block, SystemClock, WallTimer
 from roofline.measurement.result import Failure
 from roofline.models.activations import make_activation
+from tests.measurement.fakes import Machine
 from tests.timed_activations import CALL_S, FACTOR, LEVELS, measure_each, run_of, timed_each
 
 
@@ -115,6 +117,77 @@ def test_a_session_times_each_function_at_each_level_and_on_one_element() -> Non
         assert asked["relu, L1, out of place"].call().min() == 0
 
 
+# --- what is overwritten ----------------------------------------------------------------------------------------------
+
+
+def subjects(acts: list[str]) -> dict[str, Any]:
+    """What a session times, by label."""
+    made: dict[str, Any] = {}
+
+    def noted(factories: Any, request: Any, *, labels: Any = (), **_: Any) -> Any:
+        made.update(
+            {label: factory(WallTimer(SystemClock())) for label, factory in zip(labels, factories, strict=True)}
+        )
+        return measure_each(factories, request, labels=labels)
+
+    timed_each(acts, measure=noted)
+    return made
+
+
+def first_result(subject: Any) -> torch.Tensor:
+    """Of the first call of a block."""
+    with subject.running():
+        result = subject.call()
+    assert isinstance(result, torch.Tensor)
+    return result.clone()
+
+
+def test_in_place_a_function_meets_nothing_that_another_left() -> None:
+    """ELU after ReLU and sigmoid, which leave no negative number, reads what ELU alone does: numbers of N(0, 1)."""
+    alone, among = subjects(["elu"]), subjects(["relu", "sigmoid", "elu"])
+    for level in ("L1", "L2", "memory"):
+        for name in ("relu", "sigmoid", "elu"):
+            first_result(among[f"{name}, {level}, in place"])
+        result = first_result(among[f"elu, {level}, in place"])
+        assert torch.equal(result, first_result(alone[f"elu, {level}, in place"]))
+        assert (result < 0).float().mean() == pytest.approx(0.5, abs=0.03)  # 4,096 numbers: 0.03 is four deviations
+
+
+def test_each_block_starts_from_the_same_numbers() -> None:
+    subject = subjects(["sigmoid"])["sigmoid, L2, in place"]
+    first = first_result(subject)
+    with subject.running():
+        for _ in range(100):
+            subject.call()
+    assert torch.equal(first_result(subject), first)
+
+
+def test_what_is_only_read_stays_what_it_is() -> None:
+    made = subjects(["relu", "sigmoid"])
+    copied = first_result(made["copy, L2, out of place"])
+    for label in ("relu, L2, in place", "sigmoid, L2, out of place", "relu, L2, out of place"):
+        first_result(made[label])
+    assert torch.equal(first_result(made["copy, L2, out of place"]), copied)
+
+
+def test_a_session_fills_the_buffer_before_each_block() -> None:
+    """All of its blocks, with the calls that lead in to them, find the same numbers."""
+    subject = subjects(["sigmoid"])["sigmoid, L1, in place"]
+    found: list[torch.Tensor] = []
+
+    class Noting:
+        def block(self, call: Any, calls: int) -> Block:
+            found.append(call().clone())
+            return Block(wall_s=1e-3, cpu_s=1e-3)
+
+    subject.timer = Noting()
+    machine = Machine()
+    session.run([subject], clock=machine.clock, anchor=None, probe=machine)
+    timed = found[-session.BLOCKS_A_TURN * 3 :]
+    assert len(found) > len(timed)
+    assert all(torch.equal(result, timed[0]) for result in timed)
+
+
 # --- subnormal numbers ------------------------------------------------------------------------------------------------
 
 
@@ -159,14 +232,14 @@ def test_bytes_a_second_and_bounds_by_hand() -> None:
     assert silu is not None
     work_s = 2**17 / 1e11
     assert copy.elements == 2**14
-    assert copy.latency_s == pytest.approx(CALL_S + work_s)
-    assert relu.bytes_per_s == pytest.approx(2**17 / (CALL_S + work_s))
-    assert relu.overhead_s == pytest.approx(CALL_S)
+    assert copy.latency_s == pytest.approx(FACTOR * (CALL_S + work_s))  # as the stopwatch had it
+    assert relu.bytes_per_s == pytest.approx(2**17 / (FACTOR * (CALL_S + work_s)))
+    assert relu.overhead_s == pytest.approx(FACTOR * CALL_S)
     assert relu.speed == pytest.approx(1)
-    assert silu.latency_s == pytest.approx(2**14 / 1.1e9 + CALL_S)
+    assert silu.latency_s == pytest.approx(FACTOR * (2**14 / 1.1e9 + CALL_S))
     assert silu.speed == pytest.approx(work_s / (2**14 / 1.1e9))
     assert (copy.bound, relu.bound, silu.bound) == ("memory", "memory", "compute")
-    assert silu.vector_ops_per_s == pytest.approx(15 * 1.1e9)  # 15 weighted ops an element: docs/method.md
+    assert silu.vector_ops_per_s == pytest.approx(15 * 1.1e9 / FACTOR)  # 15 weighted ops an element: docs/method.md
     assert relu.vector_ops_per_s is None
 
 
@@ -174,7 +247,7 @@ def test_in_place_it_is_twice_the_elements_beside_a_multiplication() -> None:
     relu = timed_each().find("relu", "L2", True)
     assert relu is not None
     assert relu.elements == 2**15
-    assert relu.latency_s == pytest.approx(CALL_S + 8 * 2**15 / 1e11)
+    assert relu.latency_s == pytest.approx(FACTOR * (CALL_S + 8 * 2**15 / 1e11))
     assert relu.speed == pytest.approx(1)
     assert relu.bound == "memory"
 
@@ -199,10 +272,22 @@ def test_the_verdict_names_what_sets_the_time() -> None:
     assert verdict.startswith("In L1, arithmetic sets the time of SiLU, the call itself that of ReLU and h-swish.")
 
 
-def test_times_are_those_of_the_reference_state() -> None:
-    copy = timed_each().find(COPY, "memory", False)
-    assert copy is not None
-    assert copy.latency_s * FACTOR == pytest.approx(FACTOR * (CALL_S + 2**21 / 1e10))
+def test_a_factor_of_convolutions_changes_no_bandwidth() -> None:
+    """The same stopwatch beside an anchor that calls the machine fast, or slow: the same bytes a second."""
+
+    def beside(factor: float) -> Any:
+        def measured(factories: Any, request: Any, *, labels: Any = (), **_: Any) -> Any:
+            run = measure_each(factories, request, labels=labels)
+            return run_of(
+                [
+                    replace(item, reference_latency_s=replace(item.latency_s, median=item.latency_s.median / factor))
+                    for item in run.measurements
+                ]
+            )
+
+        return [timing.bytes_per_s for timing in timed_each(measure=measured).timings]
+
+    assert beside(0.5) == beside(2.0)
 
 
 def test_what_was_not_measured_is_left_out_and_said() -> None:
@@ -218,6 +303,16 @@ def test_what_was_not_measured_is_left_out_and_said() -> None:
     told = " ".join(result.notes())
     assert "relu, L2, out of place was not measured: interrupted" in told
     assert "stopped by hand" in told
+
+
+def test_of_many_that_were_not_measured_the_number_is_told() -> None:
+    def none(factories: Any, request: Any, *, labels: Any = (), **_: Any) -> Any:
+        failures = tuple(Failure(model=label, reason="interrupted before it was timed") for label in labels)
+        return run_of([], failures=failures, is_interrupted=True)
+
+    result = timed_each(["relu"], measure=none)
+    assert result.verdict() == "Nothing was measured."
+    assert "16 timings were not measured: interrupted before it was timed." in result.notes()
 
 
 def test_without_a_reference_there_is_no_speed() -> None:

@@ -168,7 +168,10 @@ def test_as_plain_data_and_back_it_is_the_same(listed: HardwareList) -> None:
 
 
 def test_the_toy_has_every_term() -> None:
+    """All but the file of a calibration, which changes no figure and is not in the plain data."""
     for field in dataclasses.fields(Hardware):
+        if field.name == "calibration":
+            continue
         if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING:
             assert getattr(ALL_TERMS, field.name) != getattr(toy(), field.name), field.name
 

@@ -6,19 +6,23 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roofline.errors import StoreError
 from roofline.measurement import api
 from roofline.measurement.result import Failure, Run
 from roofline.measurement.samples import load_samples
-from roofline.measurement.store import read
+from roofline.measurement.store import APPLICATION_ID, read
 from roofline.saved import load_saved
+from tests.measurement.fakes import Machine, always
 from tests.measurement.runs import made_run
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -61,14 +65,14 @@ def test_options_reach_the_harness(command: Command, asked: list[dict[str, Any]]
         "measure", "net", "--threads", 2, "--dtype", "bf16", "--batch", 4, "--input-size", 64,
         "--arg", "width_mult=0.5", "--mode", "channels_last",
         "--processes", 3, "--per-layer", "--rounds", 5, "--max-time", 2.5, "--target", "3%",
-        "--seed", 9, "--keep-memory", "--quiet-wait", 20,
+        "--seed", 9, "--system-allocator", "--quiet-wait", 20,
     )  # fmt: skip
     (call,) = asked
     del call["progress"]
     assert call == {
         "references": ["net"], "device": "cpu", "threads": 2, "dtype": "bf16", "batch": 4, "input_size": (3, 64, 64),
         "arguments": {"width_mult": 0.5}, "mode": "channels_last", "processes": 3, "per_layer": True, "rounds": 5,
-        "max_s": 2.5, "target": 0.03, "seed": 9, "reference_state": "kept", "keep_memory": True,
+        "max_s": 2.5, "target": 0.03, "seed": 9, "reference_state": "kept", "keep_memory": False,
         "quiet_wait_s": 20, "l2": "hot",
     }  # fmt: skip
 
@@ -179,15 +183,56 @@ def test_a_model_that_fails_does_not_take_the_others_along(command: Command, mon
     assert done.stderr == "roofline: not measured: unknown model 'nope'\n"
 
 
-def test_a_database_that_cannot_be_written_loses_nothing(
-    command: Command, asked: list[dict[str, Any]], tmp_path: Path
+def _of_another_program(path: Path) -> None:
+    path.write_text("no database")
+
+
+def _newer(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_of_another_program, "is no database"),
+        (_newer, "was made by a newer roofline"),
+        (Path.mkdir, "it is a folder"),
+    ],
+)
+def test_a_database_that_is_none_is_found_out_before_the_work(
+    make: Callable[[Path], None], message: str, command: Command, asked: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    (tmp_path / "db").write_text("no database")
+    make(tmp_path / "db")
     done = command("measure", "net", "--db", tmp_path / "db")
+    assert (done.returncode, done.stdout, asked) == (2, "", [])
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_data_directory_that_cannot_be_used_is_told_and_loses_nothing(
+    command: Command, asked: list[dict[str, Any]], data_directory: Path
+) -> None:
+    data_directory.write_text("a file")
+    done = command("measure", "net")
     assert done.returncode == 2
     assert "net takes" in done.stdout
     assert done.stderr.startswith("roofline: the results are not kept: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_database_that_fails_in_the_end_loses_nothing(
+    command: Command, asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr("roofline.measurement.store.save", full)
+    done = command("measure", "net", "--db", tmp_path / "db")
+    assert done.returncode == 2
+    assert "net takes" in done.stdout
+    assert done.stderr == "roofline: the results are not kept: the disk is full\n"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -214,7 +259,71 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert "b was interrupted" in found.stdout
     assert "Interrupted: 1 of 3 models are done" in found.stderr
     assert f"roofline measure b c --threads 2 --db {tmp_path / 'db'}" in found.stderr
-    assert [kept.model for kept in read(tmp_path / "db")] == ["a"]
+    assert [(kept.model, kept.is_interrupted) for kept in read(tmp_path / "db")] == [("a", False), ("b", True)]
+    assert command("history", "b", "--db", tmp_path / "db").stdout.count("stopped") == 1
+
+
+def test_ctrl_c_before_there_is_a_sample_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(references: list[str], **options: Any) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "measure_models", measure)
+    done = command("measure", "a", "b", "--processes", 2)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == (
+        "Interrupted: 0 of 2 models are done. To measure these: roofline measure a b --processes 2\n"
+    )
+
+
+def test_ctrl_c_in_the_warm_up_says_how_to_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = (
+        Failure(model="a", reason="interrupted before it was timed"),
+        Failure(model="b", reason="all 3 samples were taken under heavy contention", left_out=3),
+    )
+    answering(monkeypatch, Run(measurements=(), failures=failures, is_interrupted=True))
+    done = command("measure", "a", "b")
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == (
+        "roofline: not measured: b: all 3 samples were taken under heavy contention\n"
+        "Interrupted: 0 of 2 models are done. To measure these: roofline measure a b\n"
+    )
+
+
+def test_a_single_model_that_fails_is_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure(model="net", reason="net does not run in fp32 on cpu: RuntimeError: no")
+    answering(monkeypatch, replace(made_run(), measurements=(), failures=(failure,)))
+    done = command("measure", "net")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "roofline: not measured: net does not run in fp32 on cpu: RuntimeError: no\n"
+    assert json.loads(command("measure", "net", "--format", "json").stdout)["failures"] == [failure.to_dict()]
+
+
+def test_a_machine_that_was_busy_throughout_gives_no_figure_and_exit_code_3(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No median is made of samples that are all left out; the samples are kept all the same."""
+    run = made_run(Machine(slowdown=always(5.0)), "net")
+    answering(monkeypatch, run)
+    done = command("measure", "net", "--samples", tmp_path / "net.npz")
+    taken = run.failures[0].left_out
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"roofline: not measured: net: all {taken} samples were taken under heavy contention" in done.stderr
+    samples = load_samples(tmp_path / "net.npz")
+    assert list(samples["models"]) == ["net"]
+    assert len(samples["wall_s"]) == taken
+    assert samples["left_out"].all()
+    data = json.loads(command("measure", "net", "--format", "json").stdout)
+    assert (data["measurements"], data["failures"][0]["left_out"]) == ([], taken)
+
+
+def test_what_failed_is_told_once_in_a_terminal_and_also_in_a_file(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    failure = Failure(model="nope", reason="nope does not run")
+    answering(monkeypatch, replace(made_run(), failures=(failure,)))
+    assert "nope" not in command("measure", "fast", "slow", "nope").stdout
+    command("measure", "fast", "slow", "nope", "--format", "table", "-o", tmp_path / "run.txt")
+    assert "Not measured: nope does not run." in (tmp_path / "run.txt").read_text(encoding="utf-8")
 
 
 def test_what_a_users_own_file_prints_is_no_part_of_the_answer(

@@ -73,6 +73,16 @@ def test_bundled_profiles_are_good_and_warn_of_nothing_but_estimates(name: str) 
     assert [warning for warning in one.warnings if not re.search(r": estimates?, and a result", warning)] == []
 
 
+def test_a_calibration_that_is_not_there_is_told() -> None:
+    added = ("[relu, relu6]", "[relu, relu6]\ncalibration: local.npz")
+    assert warnings(added) == ["12: warning: calibration: there is no file local.npz"]
+    Path("local.npz").touch()
+    assert warnings(added) == []
+    one = checked(added)
+    assert one.hardware is not None
+    assert one.hardware.calibration == Path("local.npz")
+
+
 def test_of_a_bad_profile_all_problems_are_told_each_with_its_line() -> None:
     found = problems(
         ("class: npu", "class: tpu"),

@@ -116,7 +116,48 @@ def test_what_is_optional_is_absent() -> None:
     assert hardware.is_plain
     assert hardware.terms() == NO_TERMS
     assert (hardware.energy_per_mac_j, hardware.energy_per_byte_j) == (None, None)
+    assert hardware.calibration is None
     assert hardware.notes == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("local.npz", "lab/local.npz"),
+        ("../2025/local.npz", "lab/../2025/local.npz"),
+        ("/data/my local.npz", "/data/my local.npz"),
+    ],
+)
+def test_a_calibration_is_found_from_where_the_profile_is(written: str, found: str) -> None:
+    Path("lab").mkdir()
+    Path("lab/my.yaml").write_text(f"{PROFILE}calibration: {written}\n")
+    assert load_profile("lab/my.yaml").calibration == Path(found)
+    assert load_profile(Path("lab/my.yaml").resolve()).calibration == Path.cwd() / found
+
+
+def test_a_calibration_changes_no_figure_and_no_result() -> None:
+    plain, calibrated = load(PROFILE), load(PROFILE + "calibration: local.npz\n")
+    assert calibrated.calibration == Path("local.npz")
+    assert calibrated.to_dict() == plain.to_dict()
+    assert calibrated != plain
+    assert hash(calibrated)
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("''", r"calibration: must not be empty"),
+        ("[a.npz]", r"calibration: .* \(got a list\)"),
+        ("3", r"calibration: .* \(got 3\)"),
+    ],
+)
+def test_what_is_no_path_of_a_calibration_is_refused(written: str, problem: str) -> None:
+    assert re.fullmatch(rf"my\.yaml:\d+: {problem}.*", message(f"{PROFILE}calibration: {written}\n"))
+
+
+def test_no_bundled_profile_has_a_calibration() -> None:
+    """One would be of the machine on which somebody made it."""
+    assert not any(hardware.calibration for hardware in load_all())
 
 
 def test_every_number_keeps_its_kind_and_source() -> None:

@@ -30,6 +30,7 @@ from roofline.whatif import whatif
 from tests.fit_rows import known, network
 from tests.measurement.runs import with_everything
 from tests.timed_activations import compared, timed_each
+from tests.validations import with_everything as validated
 
 REMOVED = object()
 Path_ = tuple[str | int, ...]
@@ -54,6 +55,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "activations": json.loads(compared(acts=["relu", "silu"], hw=["pixel6_tpu", "iphone12_ane"]).to_json()),
     "elementwise": json.loads(timed_each(["relu", "silu"]).to_json()),
     "fit": json.loads(infer(known((), [network(seed) for seed in range(5)]), device="d", terms=()).to_json()),
+    "validation": json.loads(validated().to_json()),
 }
 
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from roofline.errors import TraceError
 from roofline.graph import Graph, Op, Value
@@ -598,6 +598,64 @@ def test_a_channels_last_network_hands_channels_last_on(channels_last: bool) -> 
     )  # fmt: skip
     graph = trace(model.to(memory_format=layout), zeros(2, 3, 8, 8).to(memory_format=layout))
     assert ("contiguous" in names(graph)) == (not channels_last), "channels are innermost already"
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.to(memory_format=torch.channels_last),
+    "every other column": lambda x: x.repeat_interleave(2, -1)[..., ::2],
+    "some channels of channels last": lambda x: x.repeat(1, 2, 1, 1).to(memory_format=torch.channels_last)[:, :3],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_strides_are_those_of_a_run_on_numbers(layout: str) -> None:
+    ran: list[tuple[Any, ...]] = []
+
+    class Spy(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            ran.append(out.stride())
+            return out
+
+    def tokens(_: nn.Module, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2).softmax(-1)[:, ::2].mul_(2)[:1].expand(2, -1, -1)
+
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(True), nn.MaxPool2d(2), nn.GroupNorm(1, 8), nn.Conv2d(8, 8, 1),
+        Apply(tokens),
+    ).eval()  # fmt: skip
+    x = LAYOUTS[layout](torch.randn(2, 3, 12, 12))
+    with torch.inference_mode(), Spy():  # type: ignore[no-untyped-call]
+        model(x)
+    graph = trace(model, x)
+    assert [op.outputs[0].strides for op in graph.ops] == ran
+    assert graph.inputs[0].strides == x.stride()
+    assert graph.ops[0].inputs[1].strides == model.get_parameter("0.weight").stride()
+
+
+def test_fused_attention_hands_tokens_on() -> None:
+    """CPU and CUDA write the heads of a token side by side, so that to bring them together is a view."""
+
+    def attend(_: nn.Module, x: Tensor) -> Tensor:
+        heads = x.view(2, 9, 4, 8).transpose(1, 2)
+        return F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2).reshape(2, 9, 32)
+
+    graph = graph_of(attend, zeros(2, 9, 32))
+    assert [op.name for op in graph.ops if not op.is_view] == ["scaled_dot_product_attention"]
+    out = F.scaled_dot_product_attention(*(torch.randn(2, 9, 4, 8).transpose(1, 2),) * 3)
+    attention = next(op for op in graph.ops if not op.is_view)
+    assert attention.outputs[0].strides == out.stride()
+
+
+def test_module_calls_are_those_that_hooks_see() -> None:
+    calls: list[nn.Module] = []
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), relu), relu, nn.MultiheadAttention(6, 2).out_proj)
+    with nn.modules.module.register_module_forward_pre_hook(lambda module, _: calls.append(module)):
+        model(zeros(1, 3, 8, 8))
+    assert trace(model, zeros(1, 3, 8, 8)).module_calls == len(calls) == 6
+    assert graph_of(lambda _, x: x, X).module_calls == 1
 
 
 # --- modules and their paths -------------------------------------------------------------------------------------

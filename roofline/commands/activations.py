@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from roofline.commands.measure import _progress
+from roofline.commands.measure import TOO_NOISY, _progress
 from roofline.commands.options import (
     FORMAT,
     OUTPUT,
@@ -58,8 +60,11 @@ class Acts(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
               help="How the network runs where it is measured; eager if not given.")  # fmt: skip
 @click.option("--max-time", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Of timing each activation, at most; 10 if not given.")  # fmt: skip
-@click.option("--keep-memory", is_flag=True, default=None,
-              help="Have the allocator keep freed memory, so that no call pays for page faults (glibc).")  # fmt: skip
+@click.option("--system-allocator", is_flag=True,
+              help="Leave glibc's allocator as it is: calls may then pay for page faults.")  # fmt: skip
+@click.option("--db", type=click.Path(path_type=Path), metavar="FILE",
+              help="Database to keep what is measured in; one in the user's data directory if not given.")  # fmt: skip
+@click.option("--no-db", is_flag=True, help="Keep nothing: no result, and no reference state.")
 @click.option("--elementwise", is_flag=True,
               help="Instead, time each on its own on this CPU: its bytes a second beside those of a copy.")  # fmt: skip
 @model_options
@@ -76,7 +81,9 @@ def activations(
     threads: int | None,
     mode: str | None,
     max_time: float | None,
-    keep_memory: bool | None,
+    system_allocator: bool,
+    db: Path | None,
+    no_db: bool,
     elementwise: bool,
     options: ModelOptions,
     format: str | None,
@@ -87,30 +94,46 @@ def activations(
 
     Predicted on each --hw, measured on --device; with neither, predicted on pixel6_tpu and measured on this CPU.
     The same network is built with each activation, so MODEL has to take one: all of the zoo does, and so does a
-    callable of your own with an argument act.
+    callable of your own with an argument act. What is measured is kept as 'roofline measure' keeps it. Exit code 3 says
+    that the machine was too noisy to judge by the figures.
     """
     output = None if output == Path("-") else output
     format = format_of(format, output)
     pages.check(output)
-    measuring: dict[str, Any] = {"threads": threads, "mode": mode, "max_s": max_time, "keep_memory": keep_memory}
-    how = {name: value for name, value in measuring.items() if value is not None}
+    if no_db and db is not None:
+        raise click.UsageError("--db and --no-db exclude each other")
+    keep_memory = False if system_allocator else None
+    measuring = {"threads": threads, "mode": mode, "max_s": max_time, "keep_memory": keep_memory}
+    how: dict[str, Any] = {name: value for name, value in measuring.items() if value is not None}
+    if no_db:
+        from roofline.measurement.api import READ
+
+        how["reference_state"] = READ
     if elementwise:
-        given = {"--model": model, "--hw": devices, "--threads": threads, "--mode": mode, **_named(options)}
+        given = {"--model": model, "--hw": devices, "--threads": threads, "--mode": mode, "--db": db, **_named(options)}
         unfit = [name for name, value in given.items() if value]
         if unfit or device == "cuda":
             what = unfit[0] if unfit else "--device cuda"
-            raise click.UsageError(f"--elementwise times functions in one thread of this CPU: leave out {what}")
+            why = "and keeps no results" if what == "--db" else "in one thread of this CPU"
+            raise click.UsageError(f"--elementwise times functions {why}: leave out {what}")
         from roofline.elementwise import measure_elementwise
 
         with _progress() as progress:
             result = measure_elementwise(acts, progress=progress, **how)
         _write_elementwise(result, format, output, pages)
-        _end(ctx, result.run)
+        _end(ctx, result.run, is_told=_is_told(format, output))
         return
-    if devices and device is None and how:
-        raise click.UsageError("--threads, --mode, --max-time, --keep-memory are of a measurement: give --device too")
+    if devices and device is None and (how or db):
+        raise click.UsageError(
+            "--threads, --mode, --max-time, --system-allocator, --db, --no-db are of a measurement: give --device too"
+        )
     from roofline.activation_comparison import ACTS, MODEL, compare_activations
 
+    keeps = not no_db and not (devices and device is None)
+    if keeps and db is not None:
+        from roofline.measurement.store import check
+
+        check(db)
     with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's file prints is no part of the result
         comparison = compare_activations(
             model or MODEL,
@@ -121,8 +144,14 @@ def activations(
             **options.keywords(),
             **how,
         )
+    problems = _keep(comparison, db) if keeps else []
     _write(comparison, format, output, pages)
-    _end(ctx, comparison.run)
+    _end(ctx, comparison.run, problems, is_told=_is_told(format, output))
+
+
+def _is_told(format: str, output: Path | None) -> bool:
+    """Whether the answer itself tells the user what could not be measured."""
+    return output is None and format in ("table", "md")
 
 
 def _named(options: ModelOptions) -> dict[str, Any]:
@@ -131,16 +160,63 @@ def _named(options: ModelOptions) -> dict[str, Any]:
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-def _end(ctx: click.Context, run: Run | None) -> None:
-    """Say on stderr what could not be measured, after the answer."""
+def _keep(comparison: ActivationComparison, db: Path | None) -> list[str]:
+    """Keep what was measured to its end; what cannot be kept is told after the answer, not instead."""
+    run = comparison.run_to_keep()
+    if run is None or not run.measurements:
+        return []
+    from roofline.measurement.store import save
+
+    try:
+        save(run.to_dict(), db)
+    except RooflineError as error:
+        return [f"the results are not kept: {error}"]
+    return []
+
+
+def _end(ctx: click.Context, run: Run | None, problems: Sequence[str] = (), *, is_told: bool) -> None:
+    """Say on stderr what else is to be known, after the answer, and leave with the code of `roofline measure`."""
+    for problem in problems:
+        click.echo(f"roofline: {problem}", err=True)
     if run is None:
         return
-    for failure in run.failures:
-        click.echo(f"roofline: {failure.model} is not measured: {failure.reason}", err=True)
     if run.is_interrupted:
+        click.echo(_how_to_go_on(run), err=True)
         ctx.exit(130)
-    if run.failures:
+    for failure in run.failures:
+        if not is_told:
+            click.echo(f"roofline: {failure.model} is not measured: {failure.reason}", err=True)
+    if problems or not all(failure.is_contention for failure in run.failures):
         ctx.exit(2)
+    if run.failures or any(each.is_doubtful for each in run.measurements):
+        ctx.exit(TOO_NOISY)
+
+
+def _how_to_go_on(run: Run) -> str:
+    """After Ctrl-C: how many are done, and the command that measures the rest."""
+    from roofline.elementwise import COPY, SCALE
+
+    done = [each.name for each in run.measurements if not each.is_interrupted]
+    waiting = [each.name for each in run.measurements if each.is_interrupted] + [each.model for each in run.failures]
+    said = f"Interrupted: {len(done)} of {len(done) + len(waiting)} are done"
+    names = dict.fromkeys(name.partition(",")[0] for name in waiting)  # element by element: "silu, L1, in place"
+    acts = [name for name in names if name not in (COPY, SCALE)]
+    if not acts:
+        return f"{said}."
+    command = shlex.join(["roofline", "activations", "--acts", ",".join(acts), *_without_acts(sys.argv[2:])])
+    return f"{said}, and what there is of the others is above. To measure these: {command}"
+
+
+def _without_acts(given: Sequence[str]) -> list[str]:
+    """The words of a command line without ``--acts`` and its value."""
+    words = iter(given)
+    kept = []
+    for word in words:
+        if word == "--acts":
+            next(words, None)
+        elif not word.startswith("--acts="):
+            kept.append(word)
+    return kept
 
 
 def _write(comparison: ActivationComparison, format: str, output: Path | None, pages: Pages) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from roofline.commands.options import (
+    ESTIMATOR,
     FORMAT,
     MODEL,
     ONE_DEVICE,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
               help="Which layers come first in it.")  # fmt: skip
 @click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
               help="What the table sums time over.")  # fmt: skip
+@ESTIMATOR
 @click.option("--cross-check", is_flag=True, help="Count with fvcore and FlopCounterMode too, say why; needs no --hw.")
 @page_options
 def analyze(
@@ -53,6 +55,7 @@ def analyze(
     top: int,
     sort: str,
     group: str,
+    estimator: str | None,
     cross_check: bool,
     pages: Pages,
 ) -> None:
@@ -73,7 +76,7 @@ def analyze(
             show(lambda _: render_cross_check(check), output)
         return
     pages.check(output)
-    analysis = _analysis(model, hw, options)
+    analysis = _analysis(model, hw, options, estimator)
     if pages.wanted:
         pages.write(analysis.to_dict())
     if format == "table":
@@ -107,18 +110,18 @@ def explain(model: str, layer: str, hw: str | None, options: ModelOptions) -> No
     from roofline.explain import explain as write_out
     from roofline.reports.terminal import render_explanation
 
-    sections = write_out(_analysis(model, hw, options), layer)
+    sections = write_out(_analysis(model, hw, options, "roofline"), layer)
     show(lambda _: render_explanation(sections), None)
 
 
-def _analysis(model: str, hw: str | None, options: ModelOptions) -> Analysis:
+def _analysis(model: str, hw: str | None, options: ModelOptions, estimator: str | None) -> Analysis:
     """Run the pipeline."""
     if hw is None:
         raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
     from roofline.analysis import analyze
 
     with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
-        return analyze(model, hw=hw, **options.keywords())
+        return analyze(model, hw=hw, estimator=estimator, **options.keywords())
 
 
 def _cross_check(model: str, hw: str | None, options: ModelOptions) -> CrossCheck:

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import click
 
 from roofline.commands.options import FORMAT, MODELS, OUTPUT, Argument, InputSize, Pages, page_options
 from roofline.commands.show import emit, format_of, show
-from roofline.errors import RooflineError
+from roofline.errors import RooflineError, StoreError
+from roofline.units import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -70,8 +70,8 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights, inputs and the order of the models.")
 @click.option("--quiet-wait", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS",
               help="Wait so long at most until no other process wants the cores that are to be used.")  # fmt: skip
-@click.option("--keep-memory", is_flag=True,
-              help="Have the allocator keep freed memory, so that no call pays for page faults (glibc).")  # fmt: skip
+@click.option("--system-allocator", is_flag=True,
+              help="Leave glibc's allocator as it is: calls may then pay for page faults.")  # fmt: skip
 @click.option("--new-reference", is_flag=True, help="Take the machine's reference state anew from this session.")
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.npz", help="Also write every sample.")
 @click.option("--db", type=click.Path(path_type=Path), metavar="FILE",
@@ -102,7 +102,7 @@ def measure(
     target: float,
     seed: int,
     quiet_wait: float,
-    keep_memory: bool,
+    system_allocator: bool,
     new_reference: bool,
     samples: Path | None,
     db: Path | None,
@@ -132,44 +132,78 @@ def measure(
     names = [name for name, _ in arguments]
     if len(set(names)) < len(names):
         raise click.UsageError(f"--arg {max(names, key=names.count)} is given more than once")
-    from roofline.measurement import api
+    from roofline.measurement import api, words
+    from roofline.measurement.session import NOT_TIMED
     from roofline.models import expand
 
     references = list(dict.fromkeys(name for model in models for name in expand(model)))
+    keeps = not no_db and _can_keep(db)
     with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's own file prints is no part of it
-        run = api.measure_models(
+        run = _measured(
             references, device=device, threads=threads, dtype=dtype, batch=batch, input_size=input_size,
             arguments=dict(arguments), mode=mode, l2=l2, processes=processes, per_layer=per_layer, rounds=rounds,
-            max_s=max_time, target=target, seed=seed, keep_memory=keep_memory, quiet_wait_s=quiet_wait,
+            max_s=max_time, target=target, seed=seed, keep_memory=not system_allocator, quiet_wait_s=quiet_wait,
             progress=progress,
             reference_state=api.ANEW if new_reference else api.READ if no_db else api.KEPT,
         )  # fmt: skip
-    problems = _keep(run, db, no_db, samples)
+    problems = _keep(run, db, keeps, samples)
     _answer(run, format, output, top)
     if pages.wanted and run.measurements:
         pages.write(run.to_dict(samples=True))
     for problem in problems:
         click.echo(f"roofline: {problem}", err=True)
+    for failure in run.failures:
+        if not (run.is_interrupted and failure.reason == NOT_TIMED):  # which goes without saying
+            click.echo(f"roofline: not measured: {printable(words.not_measured(failure.to_dict()))}", err=True)
     if run.is_interrupted:
         click.echo(_how_to_go_on(run, references), err=True)
         ctx.exit(130)
-    for failure in run.failures:
-        click.echo(f"roofline: not measured: {failure.reason}", err=True)
-    if run.failures or problems:
+    if problems or not (keeps or no_db) or not all(failure.is_contention for failure in run.failures):
         ctx.exit(2)
-    if any(each.is_doubtful for each in run.measurements):
+    if run.failures or any(each.is_doubtful for each in run.measurements):
         ctx.exit(TOO_NOISY)
 
 
-def _keep(run: Run, db: Path | None, no_db: bool, samples: Path | None) -> list[str]:
+def _can_keep(db: Path | None) -> bool:
+    """Whether results can be kept, found out before the work.
+
+    Where they are kept by default that is no condition of measuring: it is told, and what is measured printed all the
+    same.
+
+    Raises:
+        StoreError: Not where the user wants them.
+    """
+    from roofline.measurement.store import check
+
+    try:
+        check(db)
+    except StoreError as error:
+        if db is not None:
+            raise
+        click.echo(f"roofline: the results are not kept: {printable(str(error))}", err=True)
+        return False
+    return True
+
+
+def _measured(references: Sequence[str], **options: Any) -> Run:
+    """What was measured; nothing, where Ctrl-C came before there was a sample."""
+    from roofline.measurement import api
+    from roofline.measurement.result import Run
+
+    try:
+        return api.measure_models(references, **options)
+    except KeyboardInterrupt:
+        return Run(measurements=(), is_interrupted=True)
+
+
+def _keep(run: Run, db: Path | None, keeps: bool, samples: Path | None) -> list[str]:
     """Keep what was measured, where that was asked for; what cannot be kept is told after the answer, not instead."""
     problems = []
-    whole = replace(run, measurements=tuple(each for each in run.measurements if not each.is_interrupted))
-    if whole.measurements and not no_db:
+    if run.measurements and keeps:
         from roofline.measurement.store import save
 
         try:
-            save(whole.to_dict(), db)
+            save(run.to_dict(), db)
         except RooflineError as error:
             problems.append(f"the results are not kept: {error}")
     if samples is not None:
@@ -184,13 +218,16 @@ def _keep(run: Run, db: Path | None, no_db: bool, samples: Path | None) -> list[
 
 
 def _answer(run: Run, format: str, output: Path | None, top: int) -> None:
+    if not run.measurements and format == "table":
+        return  # why there are none is told on stderr
     if format == "json":
         emit(run.to_json() + "\n", output)
     elif format == "table":
         from roofline.reports.measure_terminal import render_measurement
 
         def draw(console: Console) -> RenderableType:
-            return render_measurement(run.to_dict(), top=top, width=console.width)
+            told = output is None  # on stderr, beside it
+            return render_measurement(run.to_dict(), top=top, width=console.width, failures=not told)
 
         show(draw, output)
     else:
@@ -208,7 +245,9 @@ def _how_to_go_on(run: Run, references: Sequence[str]) -> str:
         return f"{said}."
     given = [word for word in sys.argv[2:] if word not in references]
     command = shlex.join(["roofline", "measure", *left, *given])
-    return f"{said}, and what there is of the others is above. To measure these: {command}"
+    if run.measurements:
+        said += ", and what there is of the others is above"
+    return f"{said}. To measure these: {command}"
 
 
 @contextmanager

@@ -84,6 +84,12 @@ ONE_DEVICE = click.option("--hw", metavar="PROFILE", shell_complete=complete_har
                           help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
 
 
+ESTIMATOR = click.option(
+    "--estimator", metavar="NAME",
+    help="Of a calibrated profile: learned, calibrated or roofline; what knows most if not given.",
+)  # fmt: skip
+
+
 def _options_of_a_model(dtype: str, fusion: str) -> tuple[Callable[..., Any], ...]:
     """The options that build and analyze a model, where these two are what is taken if not given."""
     return (

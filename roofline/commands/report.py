@@ -31,7 +31,8 @@ from roofline.commands.options import BESIDE, Pages
 def report(saved: Path, html: Path | None, plotlyjs: str, png: Path | None, svg: Path | None) -> None:
     """Draw a saved result again.
 
-    FILE.json is the JSON of 'analyze', 'sweep', 'compare', 'whatif', 'fit', 'measure' or 'activations'.
+    FILE.json is the JSON of 'analyze', 'sweep', 'compare', 'whatif', 'fit', 'measure', 'validate' or
+    'activations'.
     """
     from roofline.saved import load_saved
 

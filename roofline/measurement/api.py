@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from roofline.errors import MeasurementError, OutputError, RooflineError
 from roofline.measurement import session, subject
 from roofline.measurement.cuda import CACHES
 from roofline.measurement.result import Failure, Measurement, Run
-from roofline.measurement.session import Progress
+from roofline.measurement.session import Progress, Session
 from roofline.measurement.stopping import CAP_S, MIN_ROUNDS, TARGET, Limits
 from roofline.measurement.subject import MAX_SUBNORMAL, Subject
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 KEPT, READ, ANEW, OWN = "kept", "read", "anew", "own"  # which reference state
 REFERENCE_STATES = (KEPT, READ, ANEW, OWN)
+STALE_BELOW = 0.8  # of the anchor's factor: no session should be that much faster than a quiet moment
+UNFIT = frozenset({"contended", "throttled"})  # statuses of a session whose state is that of no quiet moment
 MANY_PAGE_FAULTS = 256  # a call: 1 MB in pages of 4 kB, at about 1 us each to map and to clear
 
 
@@ -44,7 +45,7 @@ class Request:
     max_s: float = CAP_S
     rounds: int = MIN_ROUNDS
     seed: int = 0
-    keep_memory: bool = False
+    keep_memory: bool = True
     quiet_wait_s: float = 0.0
     reference_state: str = KEPT
     anchor_reference_s: tuple[float, ...] | None = None
@@ -86,7 +87,8 @@ class Request:
     @property
     def limits(self) -> Limits:
         """When to stop."""
-        return Limits(target=self.target, min_rounds=self.rounds, cap_s=self.max_s)
+        layers_s = self.max_s if self.per_layer else 0.0
+        return Limits(target=self.target, min_rounds=self.rounds, cap_s=self.max_s, layers_s=layers_s)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -136,7 +138,8 @@ def measure(
         rounds: Rounds at least.
         seed: Of weights, inputs and the order of models.
         quiet_wait_s: Seconds to wait at most until no other process wants the cores that are to be used.
-        keep_memory: Whether this process keeps the memory it frees from here on (`roofline.measurement.allocator`).
+        keep_memory: Whether this process is to keep the memory that it frees, from here on and for good, so that no
+            call pays for page faults; see `roofline.measurement.allocator`.
         reference_state: ``"kept"``: that which the first session on this machine kept in the user's data directory,
             and which this one keeps if it is the first; ``"read"``: the same, but this one keeps nothing; ``"anew"``:
             this session's, kept in its place; ``"own"``: this session's, and nothing is read or kept.
@@ -226,7 +229,7 @@ def measure_here(
     from roofline.measurement.anchor import TorchAnchor
     from roofline.measurement.clock import SystemClock
     from roofline.measurement.conditions import SystemProbe, wait_until_quiet
-    from roofline.measurement.environment import environment, threads_warning
+    from roofline.measurement.environment import environment, threads_warning, using_threads
 
     request.check()
     if request.keep_memory:
@@ -235,9 +238,9 @@ def measure_here(
         keep_memory()
     clock = SystemClock()
     timer = timer_for(request.device, clock, request.l2)
-    with _threads(request.threads) as threads:
+    with using_threads(request.threads) as threads:
         subjects, failures = _made(factories, timer, labels)
-        record = environment(request.device, seed=request.seed, keep_memory=request.keep_memory, l2=request.l2)
+        record = environment(request.device, seed=request.seed, l2=request.l2)
         anchor = TorchAnchor(timer, request.device)
         reference_s, source = _reference_state(request, anchor.names, record)
         probe = SystemProbe()
@@ -258,16 +261,23 @@ def measure_here(
         if not is_quiet:
             warnings.append(f"after {request.quiet_wait_s:g} s of waiting others still wanted the cores that were used")
         if reference_s is None and not timed.is_interrupted and timed.anchor:
-            source = _keep_state(request, anchor.names, timed.anchor["reference_s"], record)
+            source = _keep_state(request, anchor.names, timed, record)
+        elif timed.anchor and timed.anchor["factor"]["median"] < STALE_BELOW:
+            source += "; the machine is faster now: --new-reference is due"
         by_label = {each.label: each for each in subjects}
         measurements = []
         is_interrupted = timed.is_interrupted
-        for measurement in timed.measurements:
+        for number, measurement in enumerate(timed.measurements):
             measurement = replace(measurement, environment=record, notes=(*measurement.notes, *warnings))
             if not is_interrupted:
                 try:
                     measurement = _looked_into(
-                        measurement, by_label[measurement.reference or measurement.name], request
+                        measurement,
+                        by_label[measurement.reference or measurement.name],
+                        request,
+                        progress=progress,
+                        done=number,
+                        models=len(timed.measurements),
                     )
                 except KeyboardInterrupt:
                     is_interrupted = True
@@ -342,9 +352,31 @@ def _subject(
     return subject.of_module(model, inputs, **same)
 
 
-def _looked_into(measurement: Measurement, timed: Subject, request: Request) -> Measurement:
-    """With what is found out after timing, so that it cannot disturb it."""
-    share = timed.subnormal_share()
+def _looked_into(
+    measurement: Measurement,
+    timed: Subject,
+    request: Request,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    done: int = 0,
+    models: int = 1,
+) -> Measurement:
+    """With what is found out after timing, so that it cannot disturb it; whatever fails here, what was measured stands.
+
+    Args:
+        measurement: What was measured.
+        timed: Of what.
+        request: How.
+        progress: Called with how far it is.
+        done: Models that were looked into before.
+        models: Models in all.
+    """
+    share = None
+    try:
+        share = timed.subnormal_share()
+    except MeasurementError as error:
+        note = f"its outputs could not be looked at for subnormal numbers: {error}"
+        measurement = replace(measurement, notes=(*measurement.notes, note))
     if share is not None and share > MAX_SUBNORMAL:
         note = (
             f"up to {share:.2%} of a layer's outputs are subnormal numbers, which many processors are slow at: other "
@@ -356,22 +388,47 @@ def _looked_into(measurement: Measurement, timed: Subject, request: Request) -> 
     if faults >= MANY_PAGE_FAULTS:
         note = (
             f"{faults:,.0f} page faults a call: the allocator gives memory back to the system and asks for it anew in "
-            "each call, which can take half of the time (--keep-memory has it keep the memory, as jemalloc does)"
+            "each call, which can take half of the time (without --system-allocator it keeps it, as jemalloc does)"
         )
         measurement = replace(measurement, notes=(*measurement.notes, note))
     if request.per_layer and timed.module is not None:
-        measurement = _with_layers(measurement, timed)
+
+        def tell(round: int, rounds: int) -> None:
+            if progress is not None:
+                progress(
+                    Progress(
+                        model=timed.label,
+                        phase="layers",
+                        round=round,
+                        done=done,
+                        models=models,
+                        samples=measurement.reference_latency_s.n,
+                        estimate_s=measurement.reference_latency_s.median,
+                        half_width=None,
+                        left_s=request.max_s * (models - done - round / rounds),
+                    )
+                )
+
+        measurement = _with_layers(measurement, timed, request, tell)
     return measurement
 
 
-def _with_layers(measurement: Measurement, timed: Subject) -> Measurement:
-    from roofline.measurement.per_layer import layer_times
+def _with_layers(
+    measurement: Measurement, timed: Subject, request: Request, tell: Callable[[int, int], None]
+) -> Measurement:
+    from roofline.measurement.per_layer import PROFILED_ROUNDS, ROUNDS, layer_times
 
     assert timed.module is not None
+    tell(0, ROUNDS + PROFILED_ROUNDS)  # before it is traced
     try:
-        return measurement.with_layers(layer_times(timed.module, timed.inputs).to_dict())
-    except RooflineError as error:  # what was measured stands
-        return replace(measurement, notes=(*measurement.notes, f"the layers could not be timed: {error}"))
+        found = layer_times(timed.module, timed.inputs, cap_s=request.max_s, progress=tell)
+    except RooflineError as error:
+        why = str(error)
+    except Exception as error:  # the model's own code may raise anything
+        why = subject.in_one_line(error)
+    else:
+        return measurement.with_layers(found.to_dict())
+    return replace(measurement, notes=(*measurement.notes, f"the layers could not be timed: {why}"))
 
 
 # --- the reference state ----------------------------------------------------------------------------------------------
@@ -390,36 +447,21 @@ def _reference_state(
     if request.reference_state in (KEPT, READ):
         kept = load_state(state_file(record), names)
         if kept is not None:
-            return kept, "an earlier session"
+            return kept.reference_s, f"an earlier session, of {kept.taken_on}"
     return None, "this session"
 
 
-def _keep_state(request: Request, names: Sequence[str], reference_s: Sequence[float], record: Mapping[str, Any]) -> str:
+def _keep_state(request: Request, names: Sequence[str], timed: Session, record: Mapping[str, Any]) -> str:
     """Keep the state of this session for later ones, if that was asked for; where it is from, in words."""
     if request.reference_state in (READ, OWN):
         return "this session"
+    is_unfit = any(measurement.status in UNFIT for measurement in timed.measurements)
+    if is_unfit or any(failure.is_contention for failure in timed.failures):
+        return "this session, and not kept: the machine was busy"
     from roofline.measurement.machine_state import save_state, state_file
 
     try:
-        save_state(state_file(record), names, reference_s, record)
+        save_state(state_file(record), names, timed.anchor["reference_s"], record)
     except OutputError as error:  # a data directory that cannot be written is no reason to lose a measurement
         return f"this session, and not kept: {error}"
     return "this session, and kept for later ones"
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[int]:
-    """That many threads within an op, as it was before afterwards."""
-    import torch
-
-    from roofline.measurement.environment import available_cpus
-
-    before = torch.get_num_threads()
-    wanted = min(before, max(1, int(available_cpus()))) if threads is None else threads
-    if wanted != before:
-        torch.set_num_threads(wanted)
-    try:
-        yield wanted
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)

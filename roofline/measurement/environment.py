@@ -12,11 +12,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from roofline.measurement.allocator import policy
 
 MATERIAL = (
     "device.name",
@@ -33,7 +36,7 @@ MATERIAL = (
     "flags.cudnn_benchmark",
     "flags.deterministic",
     "flags.grad_mode",
-    "flags.keep_memory",
+    "flags.freed_memory",
     "flags.l2",
     "flags.mkldnn",
 )  # what must agree in two environments, as paths into the record
@@ -42,15 +45,12 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")  # which of them this process is in
 
 
-def environment(
-    device: str = "cpu", *, seed: int | None = None, keep_memory: bool = False, l2: str = "hot"
-) -> dict[str, Any]:
+def environment(device: str = "cpu", *, seed: int | None = None, l2: str = "hot") -> dict[str, Any]:
     """The record of this machine and this process, as plain data.
 
     Args:
         device: ``"cpu"`` or ``"cuda"``.
         seed: Of the inputs, the weights and the order of models.
-        keep_memory: Whether `roofline.measurement.allocator.keep_memory` was called.
         l2: ``"hot"`` or ``"cold"``: what a call finds in the L2 cache of a CUDA device.
     """
     return {
@@ -58,7 +58,7 @@ def environment(
         "cpu": _cpu(),
         "memory_bytes": _memory_bytes(),
         "threads": _threads(),
-        "flags": {**_flags(), "keep_memory": keep_memory, "l2": l2},
+        "flags": {**_flags(), "freed_memory": policy(), "l2": l2},
         "variables": {name: value for name, value in sorted(os.environ.items()) if VARIABLES.fullmatch(name)},
         "os": platform.platform(),
         "versions": versions(),
@@ -313,6 +313,26 @@ def _installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+@contextmanager
+def using_threads(threads: int | None) -> Iterator[int]:
+    """That many threads within an op, and how many these are; as it was before afterwards.
+
+    Args:
+        threads: If None, those torch has now, or fewer where fewer CPUs may be used.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    wanted = min(before, max(1, int(available_cpus()))) if threads is None else threads
+    if wanted != before:
+        torch.set_num_threads(wanted)
+    try:
+        yield wanted
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def threads_warning(threads: int) -> str | None:

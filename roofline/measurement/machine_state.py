@@ -1,7 +1,8 @@
 """The reference state of this machine, kept from one session to the next, so that all of them mean the same by it.
 
-One small JSON file a machine and way of running (processor or accelerator, number of threads, version of torch), in the
-user's data directory. It is written by the first session and stays until it is asked to be taken anew. Results at two
+One small JSON file a machine and way of running (processor or accelerator, number of threads, version of torch, what
+becomes of freed memory), in the user's data directory. It is written by the first session that
+was quiet, and stays until it is asked to be taken anew. Results at two
 reference states convert exactly: they differ by the anchor's factor between these, and each result carries its own.
 """
 
@@ -11,11 +12,17 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA = "roofline/anchor/1"
-KEYS = ("device.name", "threads.intra_op", "versions.torch")  # of the environment, that a state belongs to
+KEYS = (
+    "device.name",
+    "threads.intra_op",
+    "versions.torch",
+    "flags.freed_memory",
+)  # of the environment, that a state belongs to
 
 
 def state_file(environment: Mapping[str, Any], folder: Path | None = None) -> Path:
@@ -33,21 +40,33 @@ def state_file(environment: Mapping[str, Any], folder: Path | None = None) -> Pa
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
-def load_state(path: Path, names: Sequence[str]) -> tuple[float, ...] | None:
-    """The seconds of the parts of the anchor of these names; None where none are kept that can be used."""
+class State(NamedTuple):
+    """A reference state.
+
+    Attributes:
+        reference_s: Seconds of each part of the anchor.
+        taken_on: The day (UTC), as ``2026-01-31``.
+    """
+
+    reference_s: tuple[float, ...]
+    taken_on: str
+
+
+def load_state(path: Path, names: Sequence[str]) -> State | None:
+    """The state of an anchor with parts of these names; None where none is kept that can be used."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["schema"] != SCHEMA or kept["names"] != list(names):
             return None
-        reference_s = tuple(float(time) for time in kept["reference_s"])
+        state = State(tuple(float(time) for time in kept["reference_s"]), str(kept["taken_on"]))
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    usable = len(reference_s) == len(names) and all(0 < time < math.inf for time in reference_s)
-    return reference_s if usable else None
+    usable = len(state.reference_s) == len(names) and all(0 < time < math.inf for time in state.reference_s)
+    return state if usable else None
 
 
 def save_state(path: Path, names: Sequence[str], reference_s: Sequence[float], environment: Mapping[str, Any]) -> None:
-    """Keep a state.
+    """Keep a state, taken today.
 
     Raises:
         OutputError: It cannot be written.
@@ -55,7 +74,13 @@ def save_state(path: Path, names: Sequence[str], reference_s: Sequence[float], e
     from roofline.errors import OutputError
     from roofline.output import write_text
 
-    kept = {"schema": SCHEMA, "names": list(names), "reference_s": list(reference_s), "of": _key(environment)}
+    kept = {
+        "schema": SCHEMA,
+        "names": list(names),
+        "reference_s": list(reference_s),
+        "taken_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "of": _key(environment),
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -290,7 +290,8 @@ def layer_times(
         warm_up: Rounds before these that do not count.
         cap_s: Seconds after which no round begins once there were six.
         profiled_rounds: Runs under the profiler; 0 for none.
-        progress: Called before each round with its number and how many there are at most.
+        progress: Called before each round with its number and how many there are at most; the runs under the profiler
+            are the last of them, and are told together.
 
     Raises:
         TraceError: The module cannot be traced.
@@ -313,10 +314,13 @@ def layer_times(
         try:
             bench = _Bench(module, inputs, device, clock, stopwatch)
             with closing(bench):
-                timed = bench.run(rounds, warm_up, cap_s, progress)
+                tell = None if progress is None else lambda number: progress(number, rounds + profiled_rounds)
+                timed = bench.run(rounds, warm_up, cap_s, tell)
                 if profiled_rounds:
                     from roofline.measurement.module_profile import profile_modules
 
+                    if tell is not None:
+                        tell(rounds)
                     profile = profile_modules(module, bench.whole_s, rounds=profiled_rounds, on_cuda=bench.overlaps)
         except (RuntimeError, NotImplementedError, MemoryError) as error:
             from roofline.measurement.subject import in_one_line
@@ -426,7 +430,7 @@ class _Bench:
 
         return replay(recording, self.stopwatch, own_cost_s=self.own_cost_s).step_s
 
-    def run(self, rounds: int, warm_up: int, cap_s: float, progress: Callable[[int, int], None] | None) -> _Timed:
+    def run(self, rounds: int, warm_up: int, cap_s: float, progress: Callable[[int], None] | None) -> _Timed:
         """All rounds; the whole and its replay take turns in which comes first."""
         steps: list[list[float]] = []
         timed = _Timed(np.empty((0, 0)), [], [], [])
@@ -435,7 +439,7 @@ class _Bench:
             if number >= FEWEST_ROUNDS and self.clock.now_s() - start_s > cap_s:
                 break
             if progress is not None and number >= 0:
-                progress(number, rounds)
+                progress(number)
             first_s = self.whole_s() if number % 2 else None
             step_s = self._steps_s(self.recording)
             whole_s = self.whole_s() if first_s is None else first_s

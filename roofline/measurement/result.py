@@ -190,7 +190,7 @@ class Measurement:
         process_medians_s: Median of each process, at the reference state.
         status: ``"ok"``, ``"noisy"``, ``"contended"``, ``"throttled"`` or ``"capped"``.
         flags: What made samples doubtful, and how many of them.
-        left_out: Samples that are not in the medians.
+        left_out: Samples that are not in the medians; together with those that are (``n``), all there were.
         machine_factor: Median of the anchor's local factors: how much slower the machine was than at its reference
             state.
         warmup: How it was warmed up, in the first process.
@@ -318,16 +318,38 @@ class Failure:
     """A model that could not be measured.
 
     Attributes:
-        model: Its reference.
+        model: Its reference; empty where a whole process gave nothing.
         reason: Why, in one line.
+        left_out: Samples that were taken of it, if all of them under heavy contention; else 0.
+        samples: These.
     """
 
     model: str
     reason: str
+    left_out: int = 0
+    samples: tuple[Sample, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        return {"model": self.model, "reason": self.reason}
+    @property
+    def is_contention(self) -> bool:
+        """Whether the machine was too busy, and the model may well be measured another time."""
+        return self.left_out > 0
+
+    def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
+        """As plain data; with every sample if asked for."""
+        data: dict[str, Any] = {"model": self.model, "reason": self.reason, "left_out": self.left_out}
+        if samples:
+            data["samples"] = [sample.to_dict() for sample in self.samples]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Failure:
+        """What `to_dict` gave."""
+        return cls(
+            model=data["model"],
+            reason=data["reason"],
+            left_out=data.get("left_out", 0),
+            samples=tuple(Sample.from_dict(sample) for sample in data.get("samples", ())),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -354,7 +376,7 @@ class Run:
         return {
             "schema": SCHEMA,
             "measurements": [measurement.to_dict(samples=samples) for measurement in self.measurements],
-            "failures": [failure.to_dict() for failure in self.failures],
+            "failures": [failure.to_dict(samples=samples) for failure in self.failures],
             "is_interrupted": self.is_interrupted,
             "anchor": dict(self.anchor),
             "environment": dict(self.environment),
@@ -375,6 +397,6 @@ class Run:
             measurements=tuple(Measurement.from_dict(entry, environment) for entry in data["measurements"]),
             environment=environment,
             anchor=data["anchor"],
-            failures=tuple(Failure(**failure) for failure in data["failures"]),
+            failures=tuple(Failure.from_dict(failure) for failure in data["failures"]),
             is_interrupted=data["is_interrupted"],
         )

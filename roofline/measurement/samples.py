@@ -32,8 +32,9 @@ def check_name(path: Path) -> None:
 def save_samples(path: Path, run: Run) -> None:
     """Write all samples of a run, those left out too.
 
-    `models` has the names of the measurements; every other array one element a sample: `measurement`, a position in
-    `models`; the fields of `Sample` and of its conditions, NaN where unknown; `flags`, joined by blanks; `left_out`.
+    `models` has the names of the measurements, and then of models whose samples were all left out; every other array
+    one element a sample: `measurement`, a position in `models`; the fields of `Sample` and of its conditions, NaN where
+    unknown; `flags`, joined by blanks; `left_out`.
 
     Raises:
         OutputError: They cannot be written.
@@ -43,13 +44,15 @@ def save_samples(path: Path, run: Run) -> None:
     from roofline.output import write_bytes
 
     check_name(path)
-    rows = [(number, sample) for number, each in enumerate(run.measurements) for sample in each.samples]
+    taken = [(each.reference or each.name, each.samples) for each in run.measurements]
+    taken += [(failure.model, failure.samples) for failure in run.failures if failure.samples]
+    rows = [(number, sample) for number, (_, samples) in enumerate(taken) for sample in samples]
 
     def column(values: list[Any]) -> NDArray[Any]:
         return np.array([np.nan if value is None else value for value in values])
 
     arrays: dict[str, Any] = {
-        "models": np.array([each.reference or each.name for each in run.measurements], dtype=np.str_),
+        "models": np.array([name for name, _ in taken], dtype=np.str_),
         "measurement": np.array([number for number, _ in rows], dtype=np.int64),
         **{name: column([getattr(sample, name) for _, sample in rows]) for name in NUMBERS},
         **{name: column([getattr(sample.conditions, name) for _, sample in rows]) for name in CONDITIONS},

@@ -4,7 +4,8 @@ Turns spread what drifts over all models alike, and a random order keeps any of 
 neighbour. A turn is a few blocks of one model. Before a block of short calls, a few go untimed (`lead_in`), since the
 anchor and the model before left their own data in the caches: what is timed is a model that runs again and again.
 
-Nothing is deleted: samples that were taken under heavy contention are marked, and left out of the medians.
+Nothing is deleted: samples that were taken under heavy contention are marked, and left out of the medians. A model that
+has no others is not measured, as no anchor can repair what they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from roofline.errors import MeasurementError
@@ -23,7 +25,6 @@ from roofline.measurement import stopping
 from roofline.measurement.anchor import Anchor, factor_of, local_factor, reference_of
 from roofline.measurement.clock import MAX_CALLS, Block, Clock, least_block_s
 from roofline.measurement.conditions import (
-    LEFT_OUT,
     MAX_FACTOR,
     Probe,
     Reading,
@@ -34,6 +35,7 @@ from roofline.measurement.conditions import (
 from roofline.measurement.result import Failure, Measurement, Sample, Summary, WarmUp
 from roofline.measurement.stopping import Limits, median
 from roofline.measurement.subject import Subject
+from roofline.units import significant
 
 BLOCKS_A_TURN = 3
 LEAD_IN_BELOW_S = 20e-3  # a cache of 2 MB refills in about 0.1 ms, which is nothing in a longer call
@@ -42,6 +44,7 @@ MAX_LEAD_IN = 1000  # calls
 FIRST_ANCHORS = 30  # before the first turn: about 0.1 s
 LONG_BLOCK_S = 50e-3  # beside a longer one the anchors of its neighbours are too far off in time ...
 LONG_BLOCK_ANCHORS = 3  # ... so it has as many on each side as make most of `anchor.NEAREST`
+NOT_TIMED = "interrupted before it was timed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +53,14 @@ class Progress:
 
     Attributes:
         model: Whose turn it is.
-        phase: ``"warm-up"`` or ``"timing"``.
+        phase: ``"warm-up"``, ``"timing"`` or ``"layers"``.
         round: From 0.
-        done: Models that need no more samples.
+        done: Models that need no more of this phase.
         models: Models in all.
         samples: Samples of this model so far.
         estimate_s: Its median so far, at the reference state; None before the first.
         half_width: Half of the interval over the median; None before there is one.
-        left_s: Seconds left, about.
+        left_s: Seconds left, at most or nearly so; of all processes.
         process: The process, from 0.
         processes: Processes in all.
     """
@@ -186,6 +189,7 @@ class _Session:
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.tracks = [_Track(subject) for subject in subjects]
+        self.models = len(subjects)
         self.clock, self.anchor, self.probe, self.rng, self.limits = clock, anchor, probe, rng, limits
         self.given_reference_s = None if reference_s is None else tuple(reference_s)
         self.progress = progress
@@ -211,24 +215,28 @@ class _Session:
                 self.factors = [self._factor(sample) for sample in self.anchor_samples]
         for track in self.rng.sample(self.tracks, len(self.tracks)):
             self._tell(track, "warm-up", 0)
-            try:
-                self._warm_up(track)
-            except MeasurementError as error:
-                self.failures.append(Failure(model=track.subject.label, reason=str(error)))
-                self.tracks.remove(track)
+            self._unless_it_fails(track, partial(self._warm_up, track))
         number = 0
         while waiting := [track for track in self.tracks if not track.is_done]:
             gc.collect()
             for track in self.rng.sample(waiting, len(waiting)):
                 self._tell(track, "timing", number)
-                self._turn(track, number)
+                self._unless_it_fails(track, partial(self._turn, track, number))
             number += 1
+
+    def _unless_it_fails(self, track: _Track, step: Callable[[], None]) -> None:
+        """Take a step with a model; where it cannot, go on without it."""
+        try:
+            step()
+        except MeasurementError as error:
+            self.failures.append(Failure(model=track.subject.label, reason=str(error)))
+            self.tracks.remove(track)
 
     def _warm_up(self, track: _Track) -> None:
         """Call until windows of medians agree, and find how many calls a block needs."""
         subject, clock = track.subject, self.clock
         start_s = clock.now_s()
-        with subject.context():
+        with subject.running():
             subject.first_call()
             first_call_s = clock.now_s() - start_s
             calls, all_calls = 1, 1
@@ -276,7 +284,7 @@ class _Session:
     def _block(self, track: _Track, number: int) -> float:
         """Time a block, and say how long it took."""
         subject = track.subject
-        with subject.context():
+        with subject.running():
             for _ in range(lead_in(track.call_s)):
                 subject.call()
             before = self._read()
@@ -328,24 +336,27 @@ class _Session:
                 model=track.subject.label,
                 phase=phase,
                 round=number,
-                done=sum(other.is_done for other in self.tracks),
-                models=len(self.tracks),
+                done=self.models - sum(not other.is_done for other in self.tracks),
+                models=self.models,
                 samples=len(track.timed),
                 estimate_s=median(kept) if kept else None,
                 half_width=width if math.isfinite(width) else None,
-                left_s=sum(self._left_s(other) for other in self.tracks if not other.is_done),
+                left_s=sum(map(self._left_s, self.tracks)),
             )
         )
 
     def _left_s(self, track: _Track) -> float:
         """What a subject still needs: an interval narrows with the root of the number of samples."""
+        layers_s = self.limits.layers_s
+        if track.is_done:
+            return layers_s
         rest_s = max(0.0, self.limits.cap_s - track.elapsed_s)
         if not track.kept_s:
-            return rest_s + (0.0 if track.warmup else stopping.WARM_CAP_S)
+            return rest_s + (0.0 if track.warmup else stopping.WARM_CAP_S) + layers_s
         width = stopping.half_width(track.kept_s)
         n = len(track.kept_s)
         wanted = max(self.limits.min_blocks, n * (width / self.limits.target) ** 2 if math.isfinite(width) else 0)
-        return min(rest_s, max(0.0, wanted - n) * track.elapsed_s / max(len(track.timed), 1))
+        return min(rest_s, max(0.0, wanted - n) * track.elapsed_s / max(len(track.timed), 1)) + layers_s
 
     # --- what came of it --------------------------------------------------------------------------------------------
 
@@ -359,11 +370,13 @@ class _Session:
         top_hz = max(of_device or [hz for reading in self.readings if (hz := reading.frequency_hz)], default=None)
         measurements = []
         for track in self.tracks:
-            if track.timed:
-                samples = self._samples(track, threads, process, top_hz)
+            samples = self._samples(track, threads, process, top_hz)
+            if not all(sample.is_left_out for sample in samples):
                 measurements.append(self._measurement(track, samples, threads))
+            elif samples:
+                self.failures.append(contended(track.subject.label, samples))
             else:
-                self.failures.append(Failure(model=track.subject.label, reason="interrupted before it was timed"))
+                self.failures.append(Failure(model=track.subject.label, reason=NOT_TIMED))
         return Session(
             measurements=tuple(measurements),
             anchor=self._anchor(),
@@ -453,41 +466,46 @@ def _of_accelerator(blocks: Sequence[Block]) -> Iterator[str]:
         yield f"{retries} blocks were thrown away and timed again, as the accelerator's clock was low"
 
 
-def summed_up(samples: Sequence[Sample], *, rounds: int, limits: Limits, **of: Any) -> Measurement:
-    """The measurement that some samples make, of which there is at least one.
+def contended(model: str, samples: Sequence[Sample]) -> Failure:
+    """That a model was timed, and none of its samples counts."""
+    taken = f"all {len(samples)} samples were" if len(samples) > 1 else "the only sample was"
+    slower = significant(median([sample.factor for sample in samples]))
+    reason = f"{taken} taken under heavy contention, as the machine was {slower} times as slow as at reference"
+    return Failure(model=model, reason=reason, left_out=len(samples), samples=tuple(samples))
 
-    Where all were taken under heavy contention, they are all there is, and are summed up so marked.
+
+def summed_up(samples: Sequence[Sample], *, rounds: int, limits: Limits, **of: Any) -> Measurement:
+    """The measurement that some samples make, of which at least one counts.
 
     Args:
-        samples: Of one process, in the order of time.
+        samples: In the order of time, those left out too.
         rounds: Rounds in which the model took its turn.
         limits: What was asked for.
         **of: The other fields of `Measurement`.
     """
     kept = [sample for sample in samples if not sample.is_left_out]
-    counted = kept or list(samples)
-    at_reference = [sample.reference_s for sample in counted]
-    kernel_s = [sample.kernel_s for sample in counted if sample.kernel_s is not None]
+    at_reference = [sample.reference_s for sample in kept]
+    kernel_s = [sample.kernel_s for sample in kept if sample.kernel_s is not None]
     reference = Summary.of(at_reference)
     flags = {flag: sum(flag in sample.flags for sample in samples) for sample in samples for flag in sample.flags}
     total = len(samples)
     status = stopping.status_of(
-        known=stopping.is_known([sample.reference_s for sample in kept], rounds=rounds, limits=limits),
+        known=stopping.is_known(at_reference, rounds=rounds, limits=limits),
         left_out=(total - len(kept)) / total,
         crowded=flags.get("crowded", 0) / total,
         throttled=flags.get("throttled", 0) / total,
-        spread=reference.iqr / reference.median if reference.median > 0 else 0.0,
+        spread=stopping.spread(at_reference),
         between_process=None,
     )
     return Measurement(
-        latency_s=Summary.of([sample.wall_s for sample in counted]),
+        latency_s=Summary.of([sample.wall_s for sample in kept]),
         reference_latency_s=reference,
         kernel_latency_s=Summary.of(kernel_s) if kernel_s else None,
         process_medians_s=(reference.median,),
         status=status,
         flags=flags,
-        left_out=sum(not LEFT_OUT.isdisjoint(sample.flags) for sample in samples),
-        machine_factor=median([sample.factor for sample in counted]),
+        left_out=total - len(kept),
+        machine_factor=median([sample.factor for sample in kept]),
         samples=tuple(samples),
         **of,
     )

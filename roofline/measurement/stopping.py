@@ -19,6 +19,8 @@ MIN_ROUNDS = 3
 CAP_S = 10.0  # of timing a model; the default of torch.utils.benchmark's Timer.adaptive_autorange too
 CONFIDENCE = 0.95
 LEAST_FOR_INTERVAL = 6  # of five, all lie on one side of the median with probability 2 / 2^5 = 6 %
+LEAST_S = 100e-9  # what a shorter call varies by is judged as a share of this: a turn of the loop, which is taken off,
+# costs 34 ns by itself (`WallTimer.own_cost_s`, CPython 3.12), so a few ns are what is left of two like numbers
 
 WARM_WINDOWS = 3  # successive windows of warm-up that have to agree ...
 WARM_TOLERANCE = 0.02  # ... to this
@@ -82,11 +84,14 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Half of the interval of the median, over the median; infinite with too few samples for a 95 % interval."""
-    if len(values) < LEAST_FOR_INTERVAL or not (middle := median(values)) > 0:
+    """Half of the interval of the median, over the median; infinite with too few samples for a 95 % interval.
+
+    Of calls shorter than `LEAST_S` it is over that.
+    """
+    if len(values) < LEAST_FOR_INTERVAL:
         return math.inf
     low, high = median_interval(values)
-    return (high - low) / 2 / middle
+    return (high - low) / 2 / max(median(values), LEAST_S)
 
 
 def is_steady(window_medians: Sequence[float]) -> bool:
@@ -108,30 +113,36 @@ class Limits:
         min_blocks: Samples at least, those left out not counted.
         min_rounds: Rounds at least in which the model took its turn.
         cap_s: Seconds a model at most, its anchors counted.
+        layers_s: Seconds that timing its layers, which comes afterwards, takes at most.
     """
 
     target: float = TARGET
     min_blocks: int = MIN_BLOCKS
     min_rounds: int = MIN_ROUNDS
     cap_s: float = CAP_S
-
-
-def is_done(samples: Sequence[float], *, rounds: int, elapsed_s: float, limits: Limits) -> bool:
-    """Whether a model needs no more samples: its median is known well enough, or its time is up.
-
-    Args:
-        samples: Seconds a call, those left out not among them.
-        rounds: Rounds in which it took its turn.
-        elapsed_s: Its time so far.
-        limits: When to stop.
-    """
-    return elapsed_s >= limits.cap_s or is_known(samples, rounds=rounds, limits=limits)
+    layers_s: float = 0.0
 
 
 def is_known(samples: Sequence[float], *, rounds: int, limits: Limits) -> bool:
-    """Whether the median is known as well as was asked."""
+    """Whether the median is known as well as was asked.
+
+    Args:
+        samples: Seconds a call, those left out not among them.
+        rounds: Rounds in which the model took its turn.
+        limits: What was asked for.
+    """
     enough = len(samples) >= limits.min_blocks and rounds >= limits.min_rounds
     return enough and half_width(samples) <= limits.target
+
+
+def spread(values: Sequence[float]) -> float:
+    """The interquartile range over the median; of calls shorter than `LEAST_S`, over that."""
+    return (quantile(values, 0.75) - quantile(values, 0.25)) / max(median(values), LEAST_S)
+
+
+def difference(medians: Sequence[float]) -> float:
+    """The largest over the smallest, less 1; where that is shorter than `LEAST_S`, their distance over it."""
+    return (max(medians) - min(medians)) / max(min(medians), LEAST_S)
 
 
 def status_of(
@@ -147,11 +158,11 @@ def status_of(
 
     Args:
         known: `is_known`.
-        left_out: Share of samples left out for contention.
+        left_out: Share of samples left out for contention; of several processes, in the worst of them (so below).
         crowded: Share of samples during which others wanted the cores that were in use.
         throttled: Share of samples during which the clock or the quota was lowered.
-        spread: Interquartile range over median, of the samples that count, at the reference state.
-        between_process: Largest over smallest median of the processes, less 1; None with one process.
+        spread: That of the samples that count, at the reference state.
+        between_process: `difference` of the medians of the processes; None with one process.
     """
     if left_out > MAX_LEFT_OUT or crowded > 0.5:
         return "contended"

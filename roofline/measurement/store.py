@@ -69,6 +69,7 @@ class Kept:
         between_process: Largest over smallest median of its processes, less 1; None of one process.
         status: As in `roofline.measurement.result.Measurement`.
         flags: What made samples doubtful, and how many of them.
+        is_interrupted: Whether it was stopped by hand before its median was known as well as was asked.
         environment: Where it was measured, less what `MOMENTARY` names.
         record: The measurement as JSON text, with the run's ``anchor`` and, under ``environment``, what is left out
             above; empty where records were not asked for.
@@ -91,6 +92,7 @@ class Kept:
     between_process: float | None
     status: str
     flags: Mapping[str, int]
+    is_interrupted: bool = False
     environment: Mapping[str, Any]
     record: str = ""
 
@@ -160,7 +162,7 @@ _COLUMNS = (
     "measured_at", "model", "reference", "device", "mode", "dtype", "batch", "input_shape", "threads",
     "latency_s", "latency_low_s", "latency_high_s",
     "reference_latency_s", "reference_latency_low_s", "reference_latency_high_s",
-    "anchor", "anchor_reference_s", "between_process", "status", "flags",
+    "anchor", "anchor_reference_s", "between_process", "status", "flags", "is_interrupted",
 )  # fmt: skip
 _INSERT = (
     f"INSERT INTO measurements (environment_id, {', '.join(_COLUMNS)}, record) SELECT id, "
@@ -199,6 +201,7 @@ def _row(measurement: Mapping[str, Any], at: datetime) -> tuple[dict[str, str], 
         **_anchor(measurement.get("anchor", {})),
         "between_process": measurement["between_process"],
         "flags": _json(measurement["flags"]),
+        "is_interrupted": measurement["is_interrupted"],
         "record": _json(record),
     }
     digest = hashlib.sha256(environment.encode()).hexdigest()
@@ -264,6 +267,7 @@ def _kept(key: int, environment: Mapping[str, Any], row: dict[str, Any]) -> Kept
         latency_s=latency,
         reference_latency_s=reference,
         flags=json.loads(row["flags"]),
+        is_interrupted=bool(row["is_interrupted"]),
         environment=environment,
         record=row.get("record", ""),
         **{name: row[name] for name in same},
@@ -327,7 +331,12 @@ def _add_anchor(db: sqlite3.Connection) -> None:
         )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_lay_out, _add_anchor)
+def _add_is_interrupted(db: sqlite3.Connection) -> None:
+    """Layout 3: what was stopped by hand is kept, too; before, it was not."""
+    db.execute("ALTER TABLE measurements ADD COLUMN is_interrupted INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_lay_out, _add_anchor, _add_is_interrupted)
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

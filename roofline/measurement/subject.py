@@ -8,8 +8,8 @@ less power than other numbers, and constants can make layers degenerate. Models 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -93,10 +93,28 @@ class Subject:
     def _unable(self, error: Exception) -> MeasurementError:
         return MeasurementError(f"{self.label} does not run in {self.dtype} on {self.device}: {in_one_line(error)}")
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What has to hold around calls that follow a `first_call` which went well.
+
+        Raises:
+            MeasurementError: It does not run any more.
+        """
+        try:
+            with self.context():
+                yield
+        except MeasurementError:
+            raise
+        except Exception as error:  # the model's own code may raise anything
+            raise MeasurementError(f"{self.label} ran, and then failed: {in_one_line(error)}") from error
+
     def subnormal_share(self) -> float | None:
         """The largest share of subnormal numbers in the outputs of any of its modules, in one call; None of a function.
 
         It depends on values, so no shape tells it, and such numbers take many times as long on some processors.
+
+        Raises:
+            MeasurementError: It does not run any more, or gives out what cannot be looked at.
         """
         if self.module is None:
             return None
@@ -111,7 +129,7 @@ class Subject:
 
         hooks = [module.register_forward_hook(look) for module in self.module.modules()]
         try:
-            with self.context():
+            with self.running():
                 self.module(*self.inputs)
         finally:
             for hook in hooks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,16 @@ def _latencies(measurement: Plain) -> str:
     return " ".join(parts) + ("" if kernel is None else f", {seconds(kernel['median'])} of it in kernels")
 
 
+def not_measured(failure: Plain) -> str:
+    """Why a model was not measured, with its name."""
+    model, reason = str(failure["model"]), str(failure["reason"])
+    return reason if re.search(rf"(?<!\w){re.escape(model)}(?!\w)", reason) else f"{model}: {reason}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def _reference_s(measurement: Plain) -> float:
     return float(measurement["reference_latency_s"]["median"])
 
@@ -82,9 +93,12 @@ def name(measurement: Plain) -> str:
 
 
 def half_width(measurement: Plain) -> float | None:
-    """Half of the interval at the reference state, over the median; None of too few samples for an interval."""
+    """Half of the interval at the reference state, over the median.
+
+    None of too few samples for an interval, and of a median near 0, of which shares say nothing.
+    """
     (low, high), median = measurement["reference_latency_s"]["ci95"], _reference_s(measurement)
-    return float((high - low) / 2 / median) if median > 0 and has_interval(measurement) else None
+    return float((high - low) / 2 / median) if median >= stopping.LEAST_S and has_interval(measurement) else None
 
 
 def has_interval(measurement: Plain) -> bool:
@@ -127,23 +141,22 @@ def machine(run: Plain) -> str:
     )
 
 
-def remarks(run: Plain) -> Iterator[str]:
-    """What else is to be said of each measurement, one sentence each."""
+def remarks(run: Plain, *, failures: bool = True) -> Iterator[str]:
+    """What else is to be said of each measurement, one sentence each, and of what is not measured if that is wanted."""
     for each in run["measurements"]:
-        if each["status"] != "ok":
+        if each["status"] != "ok" and not (each["status"] == "capped" and each["is_interrupted"]):
             yield f"{name(each)}: {each['status']}, as {STATUSES.get(each['status'], 'it says')}."
         if each["left_out"]:
             total = each["left_out"] + each["reference_latency_s"]["n"]
-            if each["left_out"] < total:
-                yield f"{name(each)}: {each['left_out']} of {total} samples were left out, as they were contended."
+            yield f"{name(each)}: {each['left_out']} of {total} samples were left out, as they were contended."
         if each["between_process"] is not None:
             count = len(each["process_medians_s"])
             yield f"{name(each)}: the medians of {count} processes differ by {percent(each['between_process'])}."
         if each["is_interrupted"]:
             yield f"{name(each)} was interrupted: what is shown is what there was until then."
-        yield from (f"{name(each)}: {note}." for note in each["notes"])
-    for failure in run["failures"]:
-        yield f"Not measured: {failure['reason']}."
+        yield from (_sentence(f"{name(each)}: {note}") for note in each["notes"])
+    if failures:
+        yield from (_sentence(f"Not measured: {not_measured(failure)}") for failure in run["failures"])
 
 
 def flags(measurement: Plain) -> list[tuple[str, int, str]]:
@@ -161,8 +174,8 @@ def gap(layers: Plain) -> str:
         f"{seconds(found['free_ops_s'])} in {_counted(found['free_ops'], 'view')} and the like",
     ]
     return (
-        f"The layers take {seconds(found['layers_s'])} of {seconds(found['whole_s'])} "
-        f"({percent(found['layers_s'] / whole_s)}); beside them {', '.join(parts)}; "
+        f"As timed, not at the reference state, the layers take {seconds(found['layers_s'])} of "
+        f"{seconds(found['whole_s'])} ({percent(found['layers_s'] / whole_s)}); beside them {', '.join(parts)}; "
         f"{seconds(abs(found['unexplained_s']))} {'are unexplained' if found['unexplained_s'] >= 0 else 'too much'}."
     )
 

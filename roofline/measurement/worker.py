@@ -1,8 +1,8 @@
 """One fresh process of a measurement: ``python -m roofline.measurement.worker``, JSON in and lines of JSON out.
 
 It reads ``{"references": [...], "request": {...}, "process": 0}``, and writes ``{"progress": {...}}`` any number of
-times and then ``{"run": {...}}`` with all samples, or ``{"error": "..."}``. What the user's own code prints goes to
-stderr.
+times and then ``{"run": {...}}`` with all samples, ``{"error": "..."}``, or ``{"interrupted": true}`` after Ctrl-C
+before there was a session. What the user's own code prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(source: TextIO, target: TextIO) -> None:
     except RooflineError as error:
         tell({"error": str(error)})
     except KeyboardInterrupt:
-        tell({"error": "interrupted before anything was measured"})
+        tell({"interrupted": True})
 
 
 def _measured(asked: Mapping[str, Any], progress: Any) -> Run:

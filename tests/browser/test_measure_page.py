@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.measurement.runs import with_everything
+from tests.measurement.runs import made_run, with_everything
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -37,6 +37,23 @@ def test_every_figure_is_drawn(page: Page) -> None:
 def test_it_fits_a_phone(open_page: Opener) -> None:
     phone = open_page(with_everything().to_dict(samples=True), viewport={"width": 360, "height": 740})
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_tile_runs_into_the_next_and_the_status_is_in_sight(open_page: Opener, width: int) -> None:
+    page = open_page(made_run(None, "mobilenetv4_conv_medium").to_dict(), viewport={"width": width, "height": 740})
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.tile > *')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    )
+    assert cut == []
+    status = page.locator("#models thead th[data-key=status]").bounding_box()
+    assert status is not None
+    assert status["x"] + status["width"] <= width
+
+
+def test_the_table_of_one_model_on_a_cpu_fits_a_wide_window(open_page: Opener) -> None:
+    page = open_page(made_run(None, "mobilenetv4_conv_medium").to_dict())
+    assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#models').parentElement)")
 
 
 def test_the_table_is_sorted_by_a_click(page: Page) -> None:

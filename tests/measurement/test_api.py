@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ from roofline.errors import MeasurementError, ModelError
 from roofline.measurement import api, environment, session
 from roofline.measurement.anchor import TorchAnchor
 from roofline.measurement.api import Request, measure, measure_models
-from roofline.measurement.machine_state import load_state, state_file
+from roofline.measurement.machine_state import load_state, save_state, state_file
 from roofline.measurement.result import Failure
-from roofline.measurement.session import Session
-from tests.measurement.fakes import ANCHOR_S, Machine
+from roofline.measurement.session import Progress, Session
+from tests.measurement.fakes import ANCHOR_S, Machine, always
 from tests.measurement.runs import made_run
 
 QUICK: dict[str, Any] = {"max_s": 0.05, "rounds": 1, "input_size": (3, 32, 32)}
@@ -144,7 +146,7 @@ def test_a_model_that_cannot_be_built_stops_no_other(asked: list[dict[str, Any]]
         ({"processes": 0}, "processes must be at least 1"),
         ({"reference_state": "mine"}, "unknown reference state 'mine'"),
         ({"per_layer": True, "mode": "compile"}, "layers are timed op by op"),
-        ({"anchor_reference_s": (1.0,)}, "needs a positive time of each of sgemm, blocks, copy"),
+        ({"anchor_reference_s": (1.0,)}, "needs a positive time of each of sgemm_256, blocks_56_28_14, copy_8mb"),
     ],
 )
 def test_what_makes_no_sense_is_one_clear_line(options: dict[str, Any], message: str) -> None:
@@ -185,6 +187,68 @@ def test_ctrl_c_before_the_first_sample(monkeypatch: pytest.MonkeyPatch) -> None
 # --- what is looked into afterwards -----------------------------------------------------------------------------------
 
 
+class Failing(nn.Module):
+    """Runs until it is told to fail."""
+
+    fails = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.fails:
+            raise KeyError("weights")
+        return x + 1
+
+
+def looked_into(module: nn.Module, request: Request, **options: Any) -> Any:
+    from roofline.measurement.clock import SystemClock, WallTimer
+    from roofline.measurement.subject import of_module
+
+    (found,) = made_run(None, "net").measurements
+    timed = of_module(module, [torch.zeros(2, 3)], timer=WallTimer(SystemClock()), name="net")
+    return found, api._looked_into(found, timed, request, **options)
+
+
+def test_what_fails_afterwards_leaves_what_was_measured() -> None:
+    module = Failing()
+    module.fails = True
+    found, told = looked_into(module, Request(per_layer=True))
+    assert told.reference_latency_s == found.reference_latency_s
+    assert told.subnormal_share is None
+    assert told.layers is None
+    subnormal, layers = told.notes
+    assert subnormal.startswith("its outputs could not be looked at for subnormal numbers: net ran, and then failed: ")
+    assert layers.startswith("the layers could not be timed: ")
+    assert "KeyError" in layers
+
+
+def test_whatever_layers_fail_with_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    def layer_times(*_: Any, **__: Any) -> None:
+        raise TypeError("no such thing\nand a long story")
+
+    monkeypatch.setattr("roofline.measurement.per_layer.layer_times", layer_times)
+    _, told = looked_into(Failing(), Request(per_layer=True))
+    assert told.notes == ("the layers could not be timed: TypeError: no such thing",)
+
+
+def test_layers_have_the_time_of_a_model_and_tell_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def layer_times(*_: Any, cap_s: float, progress: Any, **__: Any) -> None:
+        asked.append(cap_s)
+        progress(5, 20)
+        raise MeasurementError("enough")
+
+    monkeypatch.setattr("roofline.measurement.per_layer.layer_times", layer_times)
+    told: list[Progress] = []
+    looked_into(Failing(), Request(per_layer=True, max_s=4), progress=told.append, done=1, models=3)
+    assert asked == [4]
+    assert [(each.model, each.phase, each.round, each.done, each.models) for each in told] == [
+        ("net", "layers", 0, 1, 3), ("net", "layers", 5, 1, 3),
+    ]  # fmt: skip
+    assert [each.left_s for each in told] == [8, 7]  # 4 s each of this one and of the next; a quarter of this is done
+    assert Request(per_layer=True, max_s=4).limits.layers_s == 4
+    assert Request(max_s=4).limits.layers_s == 0
+
+
 @pytest.mark.parametrize(("faults", "is_told"), [(255, False), (256, True)])
 def test_many_page_faults_are_told(faults: int, is_told: bool) -> None:
     (found,) = made_run(Machine(faults_a_call=faults), "net").measurements
@@ -197,7 +261,8 @@ def test_many_page_faults_are_told(faults: int, is_told: bool) -> None:
 
 
 def state() -> tuple[float, ...] | None:
-    return load_state(state_file(environment.environment()), TorchAnchor.names)
+    kept = load_state(state_file(environment.environment()), TorchAnchor.names)
+    return None if kept is None else kept.reference_s
 
 
 def test_the_first_session_keeps_its_state_and_later_ones_use_it(asked: list[dict[str, Any]]) -> None:
@@ -208,7 +273,35 @@ def test_the_first_session_keeps_its_state_and_later_ones_use_it(asked: list[dic
     assert state() == ANCHOR_S
     run = api.measure_here([lambda timer: _nothing(timer)], Request())
     assert asked[1]["reference_s"] == ANCHOR_S
-    assert run.anchor["reference_source"] == "an earlier session"
+    assert re.fullmatch(r"an earlier session, of \d{4}-\d\d-\d\d", run.anchor["reference_source"])
+
+
+@pytest.mark.parametrize("status", ["contended", "throttled"])
+def test_a_busy_session_is_no_reference_for_others(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(subjects: Any, **options: Any) -> Session:
+        made = made_run(None, *(each.label for each in subjects))
+        measurements = tuple(replace(each, status=status) for each in made.measurements)
+        return Session(measurements=measurements, anchor=made.anchor, failures=(), is_interrupted=False)
+
+    monkeypatch.setattr(session, "run", run)
+    found = api.measure_here([lambda timer: _nothing(timer)], Request())
+    assert found.anchor["reference_source"] == "this session, and not kept: the machine was busy"
+    assert state() is None
+
+
+@pytest.mark.parametrize(("slowdown", "is_due"), [(1.2, False), (0.85, False), (0.7, True)])
+def test_a_state_that_was_no_quiet_moment_is_found_out(
+    slowdown: float, is_due: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(subjects: Any, **options: Any) -> Session:
+        made = made_run(Machine(slowdown=always(slowdown)), *(each.label for each in subjects))
+        return Session(measurements=made.measurements, anchor=made.anchor, failures=(), is_interrupted=False)
+
+    monkeypatch.setattr(session, "run", run)
+    here = environment.environment()
+    save_state(state_file(here), TorchAnchor.names, ANCHOR_S, here)
+    found = api.measure_here([lambda timer: _nothing(timer)], Request())
+    assert found.anchor["reference_source"].endswith("--new-reference is due") == is_due
 
 
 def _nothing(timer: Any) -> Any:
@@ -225,8 +318,6 @@ def _nothing(timer: Any) -> Any:
 def test_which_state_is_used_and_which_is_kept(
     how: str, used: tuple[float, ...] | None, kept: tuple[float, ...], asked: list[dict[str, Any]]
 ) -> None:
-    from roofline.measurement.machine_state import save_state
-
     here = environment.environment()
     save_state(state_file(here), TorchAnchor.names, (9.0, 9.0, 9.0), here)
     measure(lambda: None, reference_state=how)

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from roofline.errors import OutputError
-from roofline.measurement.machine_state import load_state, save_state, state_file
+from roofline.measurement.machine_state import State, load_state, save_state, state_file
 
-NAMES = ("sgemm", "conv", "copy")
+NAMES = ("a", "b", "c")
 STATE = (1.5e-3, 1e-3, 5e-4)
-HERE = {"device": {"name": "A CPU"}, "threads": {"intra_op": 2}, "versions": {"torch": "2.9.0"}}
+HERE = {"device": {"name": "A CPU"}, "threads": {"intra_op": 2}, "versions": {"torch": "2.9.0"},
+        "flags": {"freed_memory": "kept"}}  # fmt: skip
 
 
 def test_a_state_is_kept(tmp_path: Path) -> None:
     path = state_file(HERE, tmp_path / "made" / "here")
     assert load_state(path, NAMES) is None
     save_state(path, NAMES, STATE, HERE)
-    assert load_state(path, NAMES) == STATE
+    kept = load_state(path, NAMES)
+    assert kept == State(STATE, f"{datetime.now(UTC):%Y-%m-%d}")
     save_state(path, NAMES, (1.0, 2.0, 3.0), HERE)
-    assert load_state(path, NAMES) == (1.0, 2.0, 3.0)
+    assert load_state(path, NAMES) != kept
+
+
+def test_the_state_of_another_anchor_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    save_state(path, NAMES, STATE, HERE)
+    assert load_state(path, ("sgemm", "another", "copy")) is None
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,7 @@ def test_a_state_is_kept(tmp_path: Path) -> None:
         {**HERE, "device": {"name": "Another CPU"}},
         {**HERE, "threads": {"intra_op": 1}},
         {**HERE, "versions": {"torch": "2.8.0"}},
+        {**HERE, "flags": {"freed_memory": "system"}},
         {},
     ],
 )
@@ -51,12 +61,12 @@ def test_it_lies_in_the_users_data_directory(monkeypatch: pytest.MonkeyPatch, tm
         "null",
         "{}",
         '{"schema": "roofline/anchor/1"}',
-        json.dumps({"schema": "roofline/anchor/2", "names": NAMES, "reference_s": STATE}),
-        json.dumps({"schema": "roofline/anchor/1", "names": ["other"], "reference_s": STATE}),
-        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0]}),
-        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0, 0.0]}),
-        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0, "x"]}),
-        '{"schema": "roofline/anchor/1", "names": ["sgemm", "conv", "copy"], "reference_s": [1, 2, NaN]}',
+        json.dumps({"schema": "roofline/anchor/2", "names": NAMES, "reference_s": STATE, "taken_on": ""}),
+        json.dumps({"schema": "roofline/anchor/1", "names": ["other"], "reference_s": STATE, "taken_on": ""}),
+        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0], "taken_on": ""}),
+        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0, 0.0], "taken_on": ""}),
+        json.dumps({"schema": "roofline/anchor/1", "names": NAMES, "reference_s": [1.0, 2.0, "x"], "taken_on": ""}),
+        '{"schema": "roofline/anchor/1", "names": ["a", "b", "c"], "reference_s": [1, 2, NaN], "taken_on": ""}',
     ],
 )
 def test_a_file_that_cannot_be_used_is_as_none(text: str, tmp_path: Path) -> None:

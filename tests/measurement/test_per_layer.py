@@ -186,6 +186,17 @@ def test_progress_is_told_before_each_round() -> None:
     assert told == [(0, 3), (1, 3), (2, 3)]
 
 
+def test_the_profiler_is_told_of_as_the_last_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    def profile_modules(*_: Any, **__: Any) -> None:
+        told.append((-1, -1))
+
+    monkeypatch.setattr("roofline.measurement.module_profile.profile_modules", profile_modules)
+    measured(Takes(1.0), profiled_rounds=2, progress=lambda number, of: told.append((number, of)))
+    assert told == [(0, 5), (1, 5), (2, 5), (3, 5), (-1, -1)]
+
+
 # --- two ways ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from roofline.measurement.api import Request
 from roofline.measurement.processes import measure_in_processes, merged
 from roofline.measurement.result import Failure, Run
 from roofline.measurement.session import Progress
-from tests.measurement.fakes import Machine, always
+from tests.measurement.fakes import FakeClock, Machine, always
 from tests.measurement.runs import made_run
 
 REQUEST = Request()
@@ -73,10 +74,71 @@ def test_processes_that_agree_are_ok() -> None:
     assert not found.is_interrupted
 
 
-def test_processes_that_are_missing_are_told() -> None:
-    found = merged(runs_of(1.0, 1.01), REQUEST, asked=3)
+def test_processes_that_are_missing_after_ctrl_c_are_told() -> None:
+    found = merged(runs_of(1.0, 1.01), REQUEST, asked=3, is_interrupted=True)
+    assert found.is_interrupted
     assert all(each.is_interrupted for each in found.measurements)
     assert [each.status for each in found.measurements] == ["capped", "capped"]
+
+
+def contended_run(*names: str, process: int = 0) -> Run:
+    """Of a process during all of which the machine was busy."""
+    run = made_run(Machine(slowdown=always(5.0)), *names)
+    failures = tuple(
+        replace(each, samples=tuple(replace(sample, process=process) for sample in each.samples))
+        for each in run.failures
+    )
+    return replace(run, failures=failures)
+
+
+def test_a_process_without_a_sample_that_counts_has_no_median() -> None:
+    """It took three times as long, and its median would be the largest of three."""
+    quiet, other = runs_of(1.0, 1.01)
+    busy = contended_run("fast", "slow", process=1)
+    assert busy.measurements == ()
+    found = merged([quiet, busy, other], REQUEST, asked=3)
+    assert found.failures == ()
+    for position, each in enumerate(found.measurements):
+        medians = [run.measurements[position].reference_latency_s.median for run in (quiet, other)]
+        assert each.process_medians_s == tuple(medians)
+        assert each.between_process == pytest.approx(0.01)
+        left_out = busy.failures[position].left_out
+        assert each.left_out == left_out
+        assert each.reference_latency_s.n + each.left_out == len(each.samples)
+        assert each.notes == (f"process 2 of 3 has no median, as all of its {left_out} samples were contended",)
+        assert not each.is_interrupted
+
+
+def test_a_result_is_as_contended_as_its_worst_process() -> None:
+    """Two fifths of the samples of one process are left out: of all three, 13 %, which no status would tell."""
+    runs = runs_of(1.0, 1.01, 1.02)
+    (fast, slow) = runs[1].measurements
+    many = 2 * len(fast.samples) // 5
+    samples = tuple(
+        replace(sample, flags=("contended",) if number < many else ()) for number, sample in enumerate(fast.samples)
+    )
+    runs[1] = replace(runs[1], measurements=(replace(fast, samples=samples, left_out=many), slow))
+    found = merged(runs, REQUEST, asked=3)
+    assert found.measurements[0].left_out / len(found.measurements[0].samples) < 0.2
+    assert [each.status for each in found.measurements] == ["contended", "ok"]
+
+
+def test_a_model_that_was_contended_in_all_processes_is_one_failure() -> None:
+    busy = [contended_run("fast", process=number) for number in range(2)]
+    found = merged(busy, REQUEST, asked=2)
+    assert found.measurements == ()
+    (failure,) = found.failures
+    assert failure.left_out == len(failure.samples) == sum(run.failures[0].left_out for run in busy)
+    assert failure.reason.startswith(f"all {failure.left_out} samples were taken under heavy contention")
+
+
+def test_a_model_that_failed_in_some_processes_is_measured_and_told() -> None:
+    runs = runs_of(1.0, 1.0, 1.0)
+    fast, _ = runs[1].measurements
+    runs[1] = replace(runs[1], measurements=(fast,), failures=(Failure(model="slow", reason="slow ran out"),))
+    found = merged(runs, REQUEST, asked=3)
+    assert [len(each.process_medians_s) for each in found.measurements] == [3, 2]
+    assert found.failures == (Failure(model="slow", reason="in 1 of 3 processes: slow ran out"),)
 
 
 def test_a_model_that_failed_in_all_processes_is_one_failure() -> None:
@@ -158,8 +220,8 @@ print({run!r})
     ("body", "message"),
     [
         ('print(json.dumps({"error": "unknown model \'x\'"}))', "^unknown model 'x'$"),
-        ("sys.exit(3)", "ended with code 3 and without a result"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "ended with code -9"),
+        ("sys.exit(3)", "^process 1 of 2: it ended with code 3 and gave no result; process 2 of 2: it ended with"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "it was ended by SIGKILL, as the system does where memory runs out,"),
         ('print("hello")', "answered what is no JSON"),
     ],
 )
@@ -168,12 +230,87 @@ def test_a_process_that_ends_badly_is_one_clear_line(body: str, message: str, tm
         measure_in_processes(["x"], REQUEST, processes=2, command=speaking(tmp_path, body))
 
 
-def test_when_a_later_process_dies_the_others_stand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dies", [0, 1, 2])
+def test_when_a_process_dies_the_others_stand(dies: int, tmp_path: Path) -> None:
     run = json.dumps({"run": made_run().to_dict(samples=True)})
-    body = f'if asked["process"] == 1: sys.exit(1)\nprint({run!r})'
+    body = f'if asked["process"] == {dies}: sys.exit(137)\nprint({run!r})'
     found = measure_in_processes(["fast", "slow"], REQUEST, processes=3, command=speaking(tmp_path, body))
-    assert len(found.measurements[0].process_medians_s) == 1
-    assert all(each.is_interrupted for each in found.measurements)
+    assert [len(each.process_medians_s) for each in found.measurements] == [2, 2]
+    assert [each.status for each in found.measurements] == ["ok", "ok"]
+    assert not found.is_interrupted
+    assert not any(each.is_interrupted for each in found.measurements)
+    reason = f"process {dies + 1} of 3: it ended with code 137 and gave no result"
+    assert found.failures == (Failure(model="", reason=reason),)
+
+
+def test_layers_are_timed_in_the_first_process_that_measures_anything(tmp_path: Path) -> None:
+    busy = json.dumps({"run": contended_run("fast").to_dict(samples=True)})
+    quiet = json.dumps({"run": made_run(None, "fast").to_dict(samples=True)})
+    log = tmp_path / "log"
+    body = f"""
+with open({str(log)!r}, "a") as file:
+    file.write(str(asked["request"]["per_layer"]) + " ")
+if asked["process"] == 0: sys.exit(1)
+print({busy!r} if asked["process"] == 1 else {quiet!r})
+"""
+    measure_in_processes(["fast"], replace(REQUEST, per_layer=True), processes=4, command=speaking(tmp_path, body))
+    assert log.read_text() == "True True True False "
+
+
+def test_what_is_left_is_that_of_all_processes(tmp_path: Path) -> None:
+    """A process takes 10 s on this clock, and says half way that it has 5 s left."""
+    clock = FakeClock()
+    run = json.dumps({"run": made_run().to_dict(samples=True)})
+    body = f"""
+print(json.dumps({{"progress": {{"model": "fast", "phase": "timing", "round": 1, "done": 0, "models": 2, "samples": 3,
+    "estimate_s": 0.01, "half_width": None, "left_s": 5.0}}}}))
+print({run!r})
+"""
+    left: list[float] = []
+
+    def tell(told: Progress) -> None:
+        clock.sleep(5)  # before it has said so
+        left.append(told.left_s)
+
+    starts = [100.0, 105.0, 110.0]
+    measure_in_processes(
+        ["fast", "slow"], REQUEST, processes=3, progress=tell, command=speaking(tmp_path, body), clock=clock
+    )
+    spent = [start_s - 100.0 for start_s in starts]
+    assert left == [5 + (at_s + 5) / (number + 1) * (2 - number) for number, at_s in enumerate(spent)]
+
+
+def test_ctrl_c_before_a_process_has_begun_is_ctrl_c(tmp_path: Path) -> None:
+    """It loads for a minute, and is not waited for."""
+    flag = tmp_path / "running"
+    body = f'open({str(flag)!r}, "w").close()\ntime.sleep(60)'
+
+    def stop() -> None:
+        while not flag.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_processes(["x"], REQUEST, processes=2, command=speaking(tmp_path, body))
+
+
+def test_a_process_that_was_interrupted_before_its_session_is_ctrl_c(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measure_in_processes(
+            ["x"], REQUEST, processes=2, command=speaking(tmp_path, 'print(json.dumps({"interrupted": True}))')
+        )
+
+
+def test_a_worker_that_is_interrupted_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*args: Any, **of: Any) -> Run:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "measure_here", measured)
+    answers = io.StringIO()
+    asked = {"references": ["fast"], "request": REQUEST.to_dict(), "process": 0}
+    worker.main(io.StringIO(json.dumps(asked)), answers)
+    assert json.loads(answers.getvalue()) == {"interrupted": True}
 
 
 def test_ctrl_c_reaches_the_process_once_and_its_answer_is_kept(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from roofline.measurement.result import SCHEMA, Measurement, Run, Sample, Summar
 from roofline.measurement.samples import CONDITIONS, NUMBERS, check_name, load_samples, save_samples
 from roofline.measurement.stopping import STATUSES
 from roofline.saved import load_saved
+from tests.measurement.fakes import Machine, always
 from tests.measurement.runs import made_run, with_everything
 
 
@@ -107,6 +108,19 @@ def test_samples_are_kept_as_plain_arrays(tmp_path: Path) -> None:
         run.measurements[0].reference_latency_s.median
     )
     assert np.isnan(arrays["kernel_s"]).all()
+
+
+def test_what_was_all_left_out_is_read_back_and_its_samples_are_kept(tmp_path: Path) -> None:
+    run = made_run(Machine(slowdown=always(5.0)), "net")
+    (failure,) = run.failures
+    assert Run.from_dict(json.loads(run.to_json(samples=True))).failures == (failure,)
+    assert Run.from_dict(json.loads(run.to_json())).failures == (replace(failure, samples=()),)
+    (tmp_path / "run.json").write_text(run.to_json())
+    assert load_saved(tmp_path / "run.json")["failures"][0]["left_out"] == failure.left_out > 0
+    save_samples(tmp_path / "run.npz", run)
+    arrays = load_samples(tmp_path / "run.npz")
+    assert list(arrays["models"]) == ["net"]
+    assert (len(arrays["wall_s"]), bool(arrays["left_out"].all())) == (failure.left_out, True)
 
 
 def test_a_run_without_samples_is_a_file_all_the_same(tmp_path: Path) -> None:

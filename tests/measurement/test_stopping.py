@@ -13,15 +13,17 @@ from scipy.stats import binom
 
 from roofline.measurement.stopping import (
     CAP_S,
+    LEAST_S,
     Limits,
+    difference,
     half_width,
     interval_ranks,
-    is_done,
     is_known,
     is_steady,
     median,
     median_interval,
     quantile,
+    spread,
     status_of,
 )
 
@@ -66,7 +68,21 @@ def test_a_median_lies_in_its_interval_as_often_as_is_said() -> None:
 def test_five_samples_are_too_few_for_an_interval() -> None:
     assert half_width([1.0] * 5) == math.inf
     assert half_width([1.0] * 6) == 0
-    assert half_width([0.0] * 10) == math.inf  # of nothing
+
+
+def test_near_zero_what_varies_is_no_share_of_the_median() -> None:
+    """2 to 8 ns, which is what a function that does nothing reads: 120 % of its median, and 6 % of 100 ns."""
+    samples = [2e-9, 2e-9, 2e-9, 5e-9, 5e-9, 5e-9, 5e-9, 8e-9, 8e-9, 8e-9]
+    assert LEAST_S == 100e-9
+    assert half_width(samples) == pytest.approx(3e-9 / 100e-9)  # of 10, the 2nd to the 9th: 2 to 8 ns
+    assert half_width([0.0] * 10) == 0
+    assert spread(samples) == pytest.approx((7.25e-9 - 2.75e-9) / 100e-9)  # quartiles at places 2.25 and 6.75, from 0
+    assert difference([2e-9, 8e-9]) == pytest.approx(6e-9 / 100e-9)
+
+
+def test_far_from_zero_it_is() -> None:
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3)
+    assert difference([1.0, 1.2, 1.1]) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
@@ -88,20 +104,17 @@ LIMITS = Limits(target=0.015, min_blocks=10, min_rounds=3, cap_s=2.0)
 
 
 @pytest.mark.parametrize(
-    ("samples", "rounds", "elapsed_s", "done"),
+    ("samples", "rounds", "known"),
     [
-        ([1.0] * 10, 3, 0.1, True),
-        ([1.0] * 9, 3, 0.1, False),  # too few blocks
-        ([1.0] * 10, 2, 0.1, False),  # too few rounds
-        ([1.0, 1.1] * 5, 3, 0.1, False),  # too wide
-        ([1.0, 1.1] * 5, 3, 2.0, True),  # but time is up
-        ([], 0, 2.0, True),
+        ([1.0] * 10, 3, True),
+        ([1.0] * 9, 3, False),  # too few blocks
+        ([1.0] * 10, 2, False),  # too few rounds
+        ([1.0, 1.1] * 5, 3, False),  # too wide
+        ([], 0, False),
     ],
 )
-def test_it_stops_at_the_target_or_when_time_is_up(
-    samples: list[float], rounds: int, elapsed_s: float, done: bool
-) -> None:
-    assert is_done(samples, rounds=rounds, elapsed_s=elapsed_s, limits=LIMITS) is done
+def test_it_is_known_at_the_target(samples: list[float], rounds: int, known: bool) -> None:
+    assert is_known(samples, rounds=rounds, limits=LIMITS) is known
 
 
 def test_the_target_is_half_of_the_interval() -> None:

@@ -149,6 +149,12 @@ def test_the_record_and_the_environment_hold_all_that_was_given(path: Path) -> N
     assert {**kept.environment, "cpu": {**kept.environment["cpu"], **momentary["cpu"]}} == ENVIRONMENT
 
 
+def test_what_was_interrupted_is_kept_and_marked(path: Path) -> None:
+    save(run("whole"), path)
+    save(run("cut", is_interrupted=True), path)
+    assert [(kept.model, kept.is_interrupted) for kept in read(path)] == [("whole", False), ("cut", True)]
+
+
 def test_the_caller_keeps_what_it_gave(path: Path) -> None:
     given = run("net")
     before = json.dumps(given)
@@ -229,7 +235,7 @@ def test_the_data_directory_is_that_of_the_system(tmp_path: Path, monkeypatch: p
 def test_the_file_is_one_of_ours_and_has_a_log(path: Path) -> None:
     check(path)
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(3,)]
     assert rows(path, "PRAGMA application_id") == [(int.from_bytes(b"Roof", "big"),)]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -333,7 +339,7 @@ def test_a_kill_within_a_transaction_leaves_no_trace_of_it(path: Path) -> None:
         def sleep(db, path):
             db.execute("PRAGMA cache_size = 2")  # pages: what is not committed goes to the log on the disk
             db.create_function("stay", 0, lambda: print("inside", flush=True) or time.sleep(60))
-            return 2
+            return 3
 
         store._version = sleep
         store._INSERT = store._INSERT.replace(":record", "CASE :model WHEN 'last' THEN stay() ELSE :record END")
@@ -370,12 +376,13 @@ def test_an_older_layout_is_read_and_stays(old: Path) -> None:
     )  # fmt: skip
     assert one.anchor_reference_s == pytest.approx(1e-3)
     assert (other.anchor, other.anchor_reference_s) == ("", None)
+    assert not one.is_interrupted
     assert old.read_bytes() == before
 
 
 def test_an_older_layout_is_migrated_by_the_first_that_writes(old: Path) -> None:
     save(run("new"), old)
-    assert rows(old, "PRAGMA user_version") == [(2,)]
+    assert rows(old, "PRAGMA user_version") == [(3,)]
     assert [(kept.id, kept.model, kept.anchor) for kept in read(old)] == [
         (7, "old_net", "sgemm+conv+copy"), (8, "old_net", ""), (9, "new", "sgemm+conv+copy"),
     ]  # fmt: skip
@@ -393,7 +400,7 @@ def test_processes_that_come_at_once_migrate_once(old: Path) -> None:
     for child in children:
         finished(child)
     assert len(models(old)) == 2 + 9
-    assert rows(old, "PRAGMA user_version") == [(2,)]
+    assert rows(old, "PRAGMA user_version") == [(3,)]
 
 
 def test_a_migration_that_fails_leaves_what_was(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,11 +420,11 @@ def test_a_migration_that_fails_leaves_what_was(old: Path, monkeypatch: pytest.M
 def test_a_newer_layout_is_left_alone(path: Path, use: Any) -> None:
     save(run("net"), path)
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 3")
+    db.execute("PRAGMA user_version = 4")
     db.close()
     before = path.read_bytes()
     with pytest.raises(
-        StoreError, match="made by a newer roofline: its layout is version 3, and this one knows up to 2"
+        StoreError, match="made by a newer roofline: its layout is version 4, and this one knows up to 3"
     ):
         use(path)
     assert path.read_bytes() == before

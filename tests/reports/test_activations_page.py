@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from roofline import RooflineError, load_profile
 from roofline.activation_comparison import TERMS
-from roofline.reports.activations_page import TERM_COLORS
+from roofline.measurement.result import Failure
+from roofline.reports.activations_page import PALE, TERM_COLORS
+from roofline.reports.elementwise_page import RING_PX
 from roofline.reports.pages import draw, page_of, render_page
-from tests.timed_activations import compared, interrupted, timed_each
+from tests.timed_activations import compared, interrupted, measure, run_of, timed_each
 
 EVIL = "<script>alert(1)</script>"
 ACTS = ["relu", "silu", "hardswish", "se_relu"]
@@ -78,6 +80,42 @@ def test_the_measured_dots_are_the_stopwatchs(data: dict[str, Any]) -> None:
     assert list(dots.x) == [row["measured_s"] for row in data["rows"]]
 
 
+def doubtful(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+    run = measure(factories, request, labels=labels)
+    relu, silu, hswish, se = run.measurements
+    return run_of([relu, replace(silu, status="contended"), replace(hswish, status="capped"), se])
+
+
+def test_what_is_not_to_be_judged_by_is_seen_to_be_so() -> None:
+    data = plain(compared(acts=ACTS, measure=doubtful))
+    bars = next(trace for trace in traces(data, "ratios", "ratios") if trace.meta["place"] == "measured")
+    assert list(bars.marker.opacity) == [1, PALE, 1, 1]
+    assert [text.strip() for text in bars.text] == ["", "contended", "", ""]
+    (dots,) = traces(data, "measured", "measured")
+    assert list(dots.marker.symbol) == ["circle", "circle-open", "circle", "circle"]
+    assert list(dots.text) == ["", "contended", "", ""]
+
+
+def test_where_nothing_was_measured_nothing_is_drawn() -> None:
+    def busy(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+        return run_of([], failures=tuple(Failure(model=label, reason="too busy", left_out=9) for label in labels))
+
+    data = plain(compared(acts=["relu", "silu"], hw=["iphone12_ane"], measure=busy))
+    assert page_of(data).figures == {}
+    html = render_page(data, plotlyjs="directory")
+    assert "Nothing was measured" in html
+    assert "SiLU was not measured: too busy." in html
+
+
+def test_where_relu_is_doubtful_so_is_every_ratio() -> None:
+    def noisy(factories: Any, request: Any, *, progress: Any = None, labels: Any = ()) -> Any:
+        relu, *others = measure(factories, request, labels=labels).measurements
+        return run_of([replace(relu, status="noisy"), *others])
+
+    bars = traces(plain(compared(acts=ACTS, measure=noisy)), "ratios", "ratios")[-1]
+    assert [text.strip() for text in bars.text] == ["noisy", "ReLU noisy", "ReLU noisy", "ReLU noisy"]
+
+
 def test_where_all_are_equal_there_are_no_bars_but_a_reason(equal: dict[str, Any]) -> None:
     assert page_of(equal).figures == {}
     html = render_page(equal, plotlyjs="directory")
@@ -129,11 +167,28 @@ def test_a_line_for_each_function_and_its_reference(each: dict[str, Any]) -> Non
         assert list(lines["silu"].marker.symbol) == ["diamond", "diamond", "circle"]
 
 
+def test_a_timing_that_is_not_to_be_judged_by_has_a_ring(each: dict[str, Any]) -> None:
+    assert "Ringed" not in render_page(each, plotlyjs="directory")
+    changed = copy.deepcopy(each)
+    (row,) = (r for r in changed["rows"] if (r["activation"], r["level"], r["in_place"]) == ("silu", "L2", False))
+    row["status"] = "contended"
+    line = next(trace for trace in traces(changed, "out-of-place", "line") if trace.meta["activation"] == "silu")
+    assert list(line.marker.line.width) == [1, RING_PX, 1]
+    assert "Ringed" in render_page(changed, plotlyjs="directory")
+
+
+def test_the_page_of_each_function_tells_where_it_was_measured(each: dict[str, Any]) -> None:
+    table = page_of(each).context["environment_table"]
+    assert [[cell.text for cell in row] for row in table.cells()] == [
+        ["device.type", "cpu"], ["device.name", "A Processor"], ["versions.torch", "2.0"],
+    ]  # fmt: skip
+
+
 def test_the_page_of_each_function_tells_all(each: dict[str, Any]) -> None:
     html = render_page(each, plotlyjs="directory")
     for line in (each["verdict"], *each["notes"]):
         assert line in unescape(html)
-    assert html.count("<tr>") == len(each["rows"]) + 1
+    assert html.count("<tr>") == len(each["rows"]) + 1 + 3 + 1  # and three facts of the machine
 
 
 # --- all pages --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from roofline import units
 from roofline.measurement import words
+from roofline.measurement.result import Failure
 from roofline.measurement.session import Progress
 from roofline.measurement.stopping import Limits
 from roofline.reports.measure_export import COLUMNS, render_measurement_csv, render_measurement_markdown
@@ -96,7 +98,6 @@ def test_nothing_is_said_of_nothing() -> None:
 def test_every_remark_is_made(everything: dict[str, Any]) -> None:
     said = "\n".join(words.remarks(everything))
     for part in (
-        "fast: capped, as time ran out",
         "fast was interrupted",
         "fast: 9 threads share the 2 CPUs.",
         "slow: contended, as more than 20 % of the samples were left out",
@@ -105,6 +106,41 @@ def test_every_remark_is_made(everything: dict[str, Any]) -> None:
         "Not measured: unknown model 'nope'.",
     ):
         assert part in said
+    assert "fast: capped" not in said  # it was interrupted, and --max-time would not help
+
+
+def test_what_time_ran_out_for_is_told() -> None:
+    run = made_run(Machine(noise=0.3), "net", limits=Limits(cap_s=0.1)).to_dict()
+    assert any(line.startswith("net: capped, as time ran out") for line in words.remarks(run))
+
+
+def test_a_sentence_has_one_full_stop_and_says_of_what_it_is() -> None:
+    failures = (
+        Failure(model="a", reason="a does not run."),
+        Failure(model="b", reason="interrupted before it was timed"),
+        Failure(model="", reason="process 2 of 3: it ended with code 137"),
+    )
+    first, second = made_run().measurements
+    measurements = (replace(first, notes=("nothing is known.",)), second)
+    assert list(words.remarks(replace(made_run(), measurements=measurements, failures=failures).to_dict())) == [
+        "fast: nothing is known.",
+        "Not measured: a does not run.",
+        "Not measured: b: interrupted before it was timed.",
+        "Not measured: process 2 of 3: it ended with code 137.",
+    ]
+
+
+def test_near_zero_there_is_no_share_of_the_median() -> None:
+    run = made_run(None, "net").to_dict()
+    run["measurements"][0]["reference_latency_s"] |= {"median": 4.7e-9, "ci95": [2e-9, 7e-9]}
+    assert words.half_width(run["measurements"][0]) is None
+
+
+def test_layers_are_said_to_be_as_timed(everything: dict[str, Any]) -> None:
+    """The headline above them is at the reference state."""
+    layers = everything["measurements"][2]["layers"]
+    assert words.gap(layers).startswith("As timed, not at the reference state, the layers take 4 ms of 5 ms (80 %);")
+    assert "timed" in next(line for line in terminal(everything).splitlines() if "Top 2 of 3 layers" in line)
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------
@@ -139,6 +175,8 @@ def test_progress_is_one_line() -> None:
     assert progress_line(told) == (
         "net, process 2 of 3, round 5, 12.3 ms +/- 2.1 % of 15, 0 of 2 done, 12 s left at most"
     )
+    told = replace(told, phase="layers", half_width=None, process=0, processes=1)
+    assert progress_line(told) == "net, layers, round 5, 12.3 ms of 15, 0 of 2 done, 12 s left at most"
 
 
 # --- text for others --------------------------------------------------------------------------------------------------
@@ -173,6 +211,32 @@ def test_the_bars_are_the_medians_with_their_intervals(plain: dict[str, Any]) ->
             low, high = each[key]["ci95"]
             assert bars.x[i] - bars.error_x.arrayminus[i] == pytest.approx(low * 1e3)
             assert bars.x[i] + bars.error_x.array[i] == pytest.approx(high * 1e3)
+
+
+def test_what_was_timed_long_leaves_room_for_what_is_at_reference(plain: dict[str, Any]) -> None:
+    longest_s = max(each["reference_latency_s"]["ci95"][1] for each in plain["measurements"])
+    assert page_of(plain).figures["latencies"].layout.xaxis.range is None
+    outlying = json.loads(json.dumps(plain))
+    outlying["measurements"][0]["latency_s"]["median"] = 100 * longest_s
+    figure = page_of(outlying).figures["latencies"]
+    assert figure.data[1].x[0] == pytest.approx(1e5 * longest_s)  # the bar is as long as it is, and is cut
+    assert figure.layout.xaxis.range[1] / 1e3 < 3 * longest_s
+    (note,) = figure.layout.annotations
+    assert note.text.startswith(units.seconds(100 * longest_s))
+    assert note.y == words.name(outlying["measurements"][0])
+
+
+def test_the_status_stands_beside_the_model_and_what_nobody_has_is_left_out(
+    plain: dict[str, Any], everything: dict[str, Any]
+) -> None:
+    def keys(data: dict[str, Any]) -> list[str]:
+        return [column.key for column in page_of(data).context["model_table"].columns]
+
+    assert keys(plain) == [
+        "model", "status", "reference_latency_s", "interval", "half_width", "latency_s", "n", "cores_used", "p90_s",
+    ]  # fmt: skip
+    assert set(keys(everything)) - set(keys(plain)) == {"kernel_latency_s", "left_out", "between_process", "how"}
+    assert "1x3x8x8, fp32, eager" in page_of(plain).context["subtitle"]
 
 
 def test_every_sample_is_drawn(plain: dict[str, Any]) -> None:

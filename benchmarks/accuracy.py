@@ -1,0 +1,245 @@
+"""How accurate predictions on this machine are: the tables of docs/accuracy.md.
+
+    python benchmarks/accuracy.py [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--rows N] [--write]
+
+Calibrates for as long as `--longest`, of which `--budget` counts as the calibration that is judged; freezes its
+predictions of all test rows, measures these in two processes, and joins. What the rest of the calibration and the parts
+of the estimator are worth is judged by the same measurements. `--out` keeps the calibrations and the validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
+
+from benchmarks.networks import TEST_ROWS
+from roofline.calibration.ablations import ablations
+from roofline.calibration.collect import Request, calibrate
+from roofline.calibration.data import Calibration, OpTimes, WholeTimes
+from roofline.calibration.estimators import Estimator, best, estimators
+from roofline.calibration.file import load, save
+from roofline.calibration.profile import profile_of
+from roofline.graph import Graph
+from roofline.output import write_text
+from roofline.profiles import load_profile
+from roofline.validation import Asked, Row, Validation, environment_notes, known_estimators, setup, validate
+from roofline.validation_predictions import graph_of
+from roofline.validation_statistics import Statistics
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "accuracy.md"
+SHARES_OF_LONGEST = (0.1, 0.25, 0.5, 1.0)
+WORST = 12
+
+
+def first_networks(calibration: Calibration, count: int) -> Calibration:
+    """A calibration as it would be, had it ended after so many networks."""
+    names = calibration.wholes.network.tolist()[:count]
+
+    def kept(table: Any, kind: Any) -> Any:
+        rows = np.isin(table.network, names)
+        return kind(**{name: getattr(table, name)[rows] for name in kind.__dataclass_fields__})
+
+    return replace(calibration, ops=kept(calibration.ops, OpTimes), wholes=kept(calibration.wholes, WholeTimes))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value * 100:.{digits}f} %"
+
+
+STATISTICS = ("n", "median", "mean", "p90", "within 5 %", "within 10 %", "within 20 %", "bias", "Spearman")
+
+
+def statistics_cells(found: Mapping[str, Any], n: int) -> list[str]:
+    shares = [percent(found[f"within_{most}"], 0) for most in (5, 10, 20)]
+    low, high = found["within_10_ci95"]
+    shares[1] += f" ({low * 100:.0f} to {high * 100:.0f})"
+    rank = found["spearman"]
+    return [
+        str(n), percent(found["median_error"]), percent(found["mape"]), percent(found["p90_error"]), *shares,
+        percent(found["bias"]), "-" if rank is None else f"{rank:.3f}",
+    ]  # fmt: skip
+
+
+def judged(rows: Sequence[Row], predicted_s: Sequence[float]) -> list[str]:
+    """The statistics of other predictions of the same rows."""
+    found = Statistics.of(predicted_s, [row.measured_s for row in rows])
+    return statistics_cells(found.to_dict(), len(rows))
+
+
+def setting(validation: Validation, calibration: Calibration, took_s: float) -> str:
+    noise = validation.noise_ceiling().to_dict()
+    summary = validation.summary()
+    device, torch = validation.environment["device"]["name"], validation.environment["versions"]["torch"]
+    factor = calibration.anchor["factor"]
+    families = {row.model.family for row in validation.of(validation.judged)}
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {device}, {calibration.threads} threads, torch {torch}, {calibration.mode}, "
+        f"{calibration.dtype}. Calibration: {took_s:.0f} s, {len(calibration.wholes)} networks, "
+        f"{len(calibration.ops):,} kernel calls; the machine was {factor['median']:.2f} times as slow as at its "
+        f"reference state (80 % of the time {factor['p10']:.2f} to {factor['p90']:.2f}). Test: {summary['n']} rows of "
+        f"{len(families)} families, of which {summary['decided']} are decided. Two processes agreed within 5 % on "
+        f"{percent(noise['within_5'], 0)} of the rows and within 10 % on {percent(noise['within_10'], 0)} (the noise "
+        f"ceiling), and differed by {percent(noise['median_difference'])} in the median. Frozen predictions: SHA-256 "
+        f"`{validation.predictions.sha256[:16]}`."
+    )
+
+
+def estimator_table(validation: Validation) -> str:
+    rows = []
+    for name in validation.estimators:
+        summary = validation.summary(name)
+        steady = summary["steady"]
+        rows.append([f"{name}, steady rows", *statistics_cells(steady, steady["n"])])
+    summary = validation.summary()
+    rows.append([f"**{validation.judged}, decided rows**", *statistics_cells(summary, summary["decided"])])
+    covered = ", ".join(
+        f"{level} %: {percent(summary[f'coverage_{level}'], 0)} (median width {percent(summary[f'width_{level}'], 0)})"
+        for level in (80, 90)
+    )
+    return (
+        table(["estimator", *STATISTICS], rows)
+        + "\n\nSteady rows are those whose measurement is fit to judge by, whatever was predicted: all estimators have"
+        + " the same. Decided rows leave out those, too, whose measurement straddles the limit for this estimator."
+        + f"\n\nCoverage of the intervals of {validation.judged}, decided rows: {covered}."
+    )
+
+
+def family_table(validation: Validation) -> str:
+    rows = [
+        [each["family"], str(each["n"]), percent(each["median_error"]), percent(each["bias"])]
+        for each in validation.families()
+    ]
+    return table(["family", "rows", "median error", "bias"], rows)
+
+
+def predictions_of(estimator: Estimator, graphs: Sequence[Graph]) -> list[float]:
+    return [estimator.estimate(graph).latency_s for graph in graphs]
+
+
+def ablation_table(calibration: Calibration, rows: Sequence[Row], graphs: Sequence[Graph], name: str) -> str:
+    lines = [["all of it", *judged(rows, [row.guess.latency_s for row in rows])]]
+    for missing, estimator in ablations(calibration, name).items():
+        lines.append([missing, *judged(rows, predictions_of(estimator, graphs))])
+    return table(["estimator", *STATISTICS], lines)
+
+
+def budget_table(longest: Calibration, seconds: float, rows: Sequence[Row], graphs: Sequence[Graph]) -> str:
+    lines = []
+    for share in SHARES_OF_LONGEST:
+        part = first_networks(longest, max(5, round(share * len(longest.wholes))))
+        estimator = best(estimators(part, None))
+        cells = judged(rows, predictions_of(estimator, graphs))
+        lines.append([f"{share * seconds:.0f} s", str(len(part.wholes)), f"{len(part.ops):,}", *cells])
+    return table(["about", "networks", "kernel calls", *STATISTICS], lines)
+
+
+def worst_table(validation: Validation) -> str:
+    rows = sorted(validation.of(validation.judged), key=lambda row: -abs(row.error))[:WORST]
+    lines = [
+        [
+            row.model.name, "x".join(map(str, row.model.asked.input_size or ())), str(row.model.asked.batch),
+            f"{row.guess.latency_s * 1e3:.2f}", f"{row.measured_s * 1e3:.2f}", percent(row.error), row.verdict,
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return table(["network", "input", "batch", "predicted ms", "measured ms", "error", "verdict"], lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Calibrate, predict, measure, and print or write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of the calibration that is judged")
+    parser.add_argument("--longest", type=float, default=600.0, help="seconds of the longest calibration")
+    parser.add_argument("--mode", default="eager", help="eager or channels_last")
+    parser.add_argument(
+        "--max-time", type=float, default=3.0, help="seconds of timing each row in each process, at most"
+    )
+    parser.add_argument("--rows", type=int, help="only the first so many test rows")
+    parser.add_argument("--out", type=Path, help="folder to keep all in; calibrations that are there are used")
+    parser.add_argument("--write", action="store_true", help="write docs/accuracy.md")
+    given = parser.parse_args(arguments)
+    out = given.out or Path(tempfile.mkdtemp())
+    out.mkdir(parents=True, exist_ok=True)
+    longest = _calibration(out / "longest.npz", given.longest, given.mode)
+    count = max(5, round(len(longest.wholes) * given.budget / given.longest))
+    calibration = first_networks(longest, count)
+    save(calibration, out / "local.calibration.npz")
+    write_text(out / "local.yaml", profile_of(calibration, "local", file="local.calibration.npz"))
+    hardware = load_profile(out / "local.yaml")
+    asked = [
+        Asked(reference=_from_here(row.reference), family=row.family, input_size=row.input_size, batch=row.batch)
+        for row in TEST_ROWS[: given.rows]
+    ]
+    _, known = known_estimators(hardware)
+    how = setup(calibration)
+    validation = validate(
+        asked, known, hardware, how=how, max_s=given.max_time, notes=environment_notes(calibration, how),
+        freeze=lambda frozen: print(f"frozen: {frozen.sha256}", file=sys.stderr),
+    )  # fmt: skip
+    write_text(out / "validation.json", json.dumps(validation.to_dict()))
+    steady = [row for row in validation.of(validation.judged) if not row.unfit]
+    graphs = [graph_of(row.model.asked)[1] for row in steady]
+    parts: dict[str, Callable[[], str]] = {
+        "setting": lambda: setting(validation, calibration, given.budget),
+        "estimators": lambda: estimator_table(validation),
+        "families": lambda: family_table(validation),
+        "ablations": lambda: ablation_table(calibration, steady, graphs, validation.judged),
+        "budget": lambda: budget_table(longest, given.longest, steady, graphs),
+        "worst": lambda: worst_table(validation),
+    }
+    made = {name: make() for name, make in parts.items()}
+    for failure in validation.failures:
+        print(f"not measured: {failure.model}: {failure.reason}", file=sys.stderr)
+    if given.write:
+        write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), made))
+        return
+    for name, part in made.items():
+        print(f"\n## {name}\n\n{part}")
+
+
+def _calibration(path: Path, budget_s: float, mode: str) -> Calibration:
+    if path.exists():
+        return load(path)
+    start_s = time.monotonic()
+    made, _ = calibrate(Request(budget_s=budget_s, mode=mode))
+    print(f"calibrated in {time.monotonic() - start_s:.0f} s", file=sys.stderr)
+    save(made, path)
+    return made
+
+
+def _from_here(reference: str) -> str:
+    """A file's reference from any folder."""
+    return str(ROOT / reference) if ".py:" in reference else reference
+
+
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """The page with these parts between their marks."""
+    for name, part in parts.items():
+        before, mark, rest = page.partition(f"<!-- made: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        assert mark, f"{PAGE} has no place for {name}"
+        assert end, f"the place for {name} in {PAGE} has no end"
+        page = f"{before}{mark}\n{part}\n\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    main()

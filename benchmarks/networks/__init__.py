@@ -1,0 +1,133 @@
+"""Networks that the zoo lacks, and the rows on which predictions are tested against the stopwatch.
+
+Each module is one family, written from its paper with `torch.nn` and the zoo's blocks; each function of it without a
+leading underscore returns one network with random weights, scaled so that activations neither vanish nor explode. All
+are references that roofline takes where a checkout is: ``benchmarks/networks/resnet.py:resnet18``. Networks for text
+take the tokens' vectors, (B, 1, tokens, width), as a reference is given one floating input.
+
+`TEST_ROWS` covers these and the zoo's families, each several times over resolutions and batches, so that a row takes
+some 1 to 150 ms on two cores of a server. Nothing of any of these families may be in a calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One prediction and one measurement.
+
+    Attributes:
+        reference: Of the model; a file's is relative to the checkout.
+        family: What a calibration must not have seen, nor any network of the same.
+        input_size: Channels, height, width; of a text 1, tokens, width.
+        batch: Inputs a call.
+    """
+
+    reference: str
+    family: str
+    input_size: tuple[int, int, int]
+    batch: int
+
+
+# Pixels a side and batch. Of the zoo by family, then by name.
+_ZOO: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]] = {
+    "mobilenetv1": {"mobilenetv1_100": [(224, 1), (160, 4)], "mobilenetv1_050": [(192, 2)]},
+    "mobilenetv2": {"mobilenetv2_100": [(224, 1), (160, 2)], "mobilenetv2_140": [(192, 4)]},
+    "mobilenetv3": {"mobilenetv3_large_100": [(224, 1), (256, 2)], "mobilenetv3_small_100": [(224, 4)]},
+    "mobilenetv4": {
+        "mobilenetv4_conv_small": [(224, 1), (128, 4)],
+        "mobilenetv4_conv_medium": [(256, 1)],
+        "mobilenetv4_hybrid_medium": [(192, 2)],
+    },
+    "mobilenet_multi": {"mobilenet_multi_max_100": [(224, 1)], "mobilenet_multi_avg_150": [(160, 2)]},
+    "rexnet": {"rexnet_100": [(224, 1), (128, 4)], "rexnet_lite_130": [(192, 1)]},
+    "mobileone": {"mobileone_s0": [(224, 1)], "mobileone_s1": [(160, 2)], "mobileone_s4": [(192, 1)]},
+    "regnet": {"regnetx_004": [(224, 2)], "regnety_008": [(224, 1)], "regnetx_032": [(192, 1)]},
+    "micronet": {"micronet_m1": [(224, 4)], "micronet_m3": [(224, 2), (256, 1)]},
+    "efficientvit": {"efficientvit_b0": [(224, 2)], "efficientvit_b1": [(224, 1), (288, 1)]},
+    "fastvit": {"fastvit_t8": [(256, 1)], "fastvit_sa12": [(192, 1)], "fastvit_t12": [(160, 2)]},
+    "convnext": {"convnext_atto": [(224, 1), (160, 4)], "convnext_nano": [(192, 1)], "convnext_tiny": [(128, 2)]},
+}
+# The same of this folder, by module, then by function.
+_IMAGES: Mapping[str, Mapping[str, Sequence[tuple[int, int]]]] = {
+    "alexnet": {"alexnet": [(224, 1), (160, 2), (224, 4)]},
+    "vgg": {"vgg11": [(160, 1)], "vgg11_bn": [(128, 2)], "vgg13": [(128, 1)]},
+    "resnet": {
+        "resnet18": [(224, 1), (160, 4)],
+        "resnet34": [(192, 1)],
+        "resnet50": [(224, 1), (128, 2)],
+        "resnet101": [(160, 1)],
+        "wide_resnet50_2": [(128, 1)],
+    },
+    "resnext": {"resnext26_32x4d": [(192, 1), (128, 4)], "resnext50_32x4d": [(224, 1)]},
+    "se_resnet": {"se_resnet18": [(224, 1), (128, 4)], "se_resnet50": [(192, 1)]},
+    "densenet": {"densenet121": [(224, 1), (128, 2)], "densenet169": [(160, 1)]},
+    "squeezenet": {"squeezenet1_0": [(224, 1)], "squeezenet1_1": [(224, 2), (160, 4)]},
+    "googlenet": {"googlenet": [(224, 1), (128, 4), (288, 1)]},
+    "inception_v3": {"inception_v3": [(192, 1), (160, 2), (256, 1)]},
+    "shufflenet_v2": {
+        "shufflenet_v2_x0_5": [(224, 1)],
+        "shufflenet_v2_x1_0": [(224, 2), (160, 4)],
+        "shufflenet_v2_x2_0": [(192, 1)],
+    },
+    "mnasnet": {"mnasnet0_5": [(224, 2)], "mnasnet1_0": [(224, 1), (128, 4)], "mnasnet1_4": [(256, 1)]},
+    "efficientnet": {
+        "efficientnet_b0": [(224, 1), (128, 4)],
+        "efficientnet_b2": [(256, 1)],
+        "efficientnet_lite0": [(224, 2)],
+    },
+    "ghostnet": {"ghostnet": [(224, 1), (160, 4), (288, 2)]},
+    "xception": {"xception": [(192, 1), (128, 2), (224, 1)]},
+    "vit": {
+        "deit_tiny": [(224, 1), (224, 4)],
+        "deit_tiny_160": [(160, 2)],
+        "deit_tiny_288": [(288, 1)],
+        "deit_small": [(224, 1)],
+        "vit_small_32": [(224, 2)],
+        "vit_base_32": [(224, 1)],
+    },
+    "swin": {"swin_tiny": [(224, 1)], "swin_tiny_128": [(128, 1), (128, 2)], "swin_nano_256": [(256, 1)]},
+    "mlp_mixer": {"mixer_s32": [(224, 1), (224, 4)], "mixer_s16": [(224, 1)], "mixer_s16_160": [(160, 2)]},
+    "poolformer": {"poolformer_s12": [(224, 1), (128, 2)], "poolformer_s24": [(160, 1)]},
+    "convmixer": {"convmixer_256_8": [(224, 1), (128, 4)], "convmixer_1024_20": [(140, 1)]},
+    "unet": {"unet_small": [(256, 1), (128, 2)], "unet_medium": [(128, 1)]},
+    "repvgg": {
+        "repvgg_a0": [(224, 1), (128, 4)],
+        "repvgg_a0_train": [(224, 1)],
+        "repvgg_a1": [(192, 1)],
+        "repvgg_b0": [(160, 2)],
+    },
+    "mobilevit": {"mobilevit_xxs": [(256, 1), (128, 4)], "mobilevit_xs": [(192, 1)], "mobilevit_s": [(256, 1)]},
+    "hrnet": {"hrnet_w18_small": [(224, 1), (128, 2), (256, 1)]},
+    "dla": {"dla34": [(224, 1), (128, 2), (160, 1)]},
+    "darknet": {"darknet53": [(128, 1), (160, 1), (192, 1)]},
+}
+# Of networks for text: tokens, width, batch.
+_TEXTS: Mapping[str, Mapping[str, Sequence[tuple[int, int, int]]]] = {
+    "gpt": {"gpt_mini": [(64, 384, 1), (128, 384, 2)], "gpt2": [(32, 768, 1)]},
+    "bert": {"bert_mini": [(128, 256, 1)], "bert_small": [(64, 512, 4)], "bert_base": [(32, 768, 1)]},
+    "lstm": {"lstm_256": [(64, 256, 1), (128, 256, 4)], "lstm_512": [(32, 512, 1)]},
+}
+
+TEST_ROWS: tuple[Row, ...] = (
+    *(
+        Row(name, family, (3, side, side), batch)
+        for family, networks in _ZOO.items()
+        for name, sizes in networks.items()
+        for side, batch in sizes
+    ),
+    *(
+        Row(f"benchmarks/networks/{family}.py:{name}", family, (3, side, side), batch)
+        for family, networks in _IMAGES.items()
+        for name, sizes in networks.items()
+        for side, batch in sizes
+    ),
+    *(
+        Row(f"benchmarks/networks/{family}.py:{name}", family, (1, tokens, width), batch)
+        for family, networks in _TEXTS.items()
+        for name, sizes in networks.items()
+        for tokens, width, batch in sizes
+    ),
+)

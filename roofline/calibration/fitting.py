@@ -1,0 +1,216 @@
+"""Fit all that can be estimated from a calibration, and see by leaving networks out how good it is.
+
+Kernel calls of one network stand or fall together, so cross-validation leaves out whole networks, a fifth of them at a
+time: physics and learners are fitted to the others. Those errors choose how much is learned
+(`roofline.calibration.learning`) and how wide intervals are (`roofline.calibration.intervals`).
+
+A network that is left out is taken for its own kernel calls: by as much as the estimates of these are off in sum, so is
+that of all its ops. (What it shares with other networks is kept once, with one of them.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.calibration.intervals import Intervals
+from roofline.calibration.learning import CANDIDATES, Blend, Learners, Residual
+from roofline.calibration.physics import Host, Hull, Physics, is_measured
+from roofline.errors import CalibrationError
+
+if TYPE_CHECKING:
+    from roofline.calibration.data import Calibration, OpTimes, WholeTimes
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+FEWEST_OPS = 20  # kernel calls below which nothing is fitted
+FEWEST_LEARNED, FEWEST_NETWORKS = 60, 3  # kernel calls and networks below which nothing is learned
+OWN_SHARE = 0.1  # of a network's time, in kernel calls kept with it, from which on it tells how far off a whole is
+SHORTEST_S = 2e-7  # what a timer says less of than this is noise; a view alone takes 5e-7 or more
+INSTALL = "pip install 'roofline-profiler[learn]'"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OpEstimate:
+    """Times of n kernel calls.
+
+    Attributes:
+        op_s: Seconds, (n,).
+        is_fallback: Whether the class was never measured.
+        is_outside: Whether the class was, and such sizes were not.
+    """
+
+    op_s: Floats
+    is_fallback: NDArray[np.bool_]
+    is_outside: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Fitted:
+    """All that was fitted to a calibration.
+
+    Attributes:
+        physics: Laws of kernel times.
+        host: What networks take beside their ops.
+        hull: The sizes measured of each class.
+        residual: What was learned; None without scikit-learn, or if too little was measured.
+        why_not_learned: Then the reason, as a sentence.
+        intervals: By estimator, ``calibrated`` and ``learned``.
+        left_out_s: By estimator, each kernel call as estimated without its network, (n,) seconds; empty where there
+            are too few networks to leave one out.
+    """
+
+    physics: Physics
+    host: Host
+    hull: Hull
+    residual: Residual | None
+    why_not_learned: str
+    intervals: Mapping[str, Intervals]
+    left_out_s: Mapping[str, Floats]
+
+    def estimate_ops(self, estimator: str, kernel: NDArray[np.str_], terms: Floats) -> OpEstimate:
+        """The time of kernel calls of such classes, (n,), and terms, (n, terms)."""
+        op_s = self.physics.times(kernel, terms)
+        measured = is_measured(kernel, list(self.hull.ranges))
+        inside = self.hull.contains(kernel, terms)
+        known = measured & inside
+        if estimator == "learned" and self.residual is not None and known.any():
+            op_s[known] *= self.residual.factor(kernel[known], terms[known], op_s[known])
+        return OpEstimate(op_s=op_s, is_fallback=~measured, is_outside=measured & ~inside)
+
+
+@lru_cache(maxsize=4)  # by identity: the arrays of a calibration do not change
+def fit(calibration: Calibration) -> Fitted:
+    """Fit laws, host terms, the learned correction and intervals; a few seconds for 3000 kernel calls.
+
+    Raises:
+        CalibrationError: There are too few kernel calls for anything.
+    """
+    ops, wholes = calibration.ops, calibration.wholes
+    if len(ops.time_s) < FEWEST_OPS:
+        raise CalibrationError(
+            f"the calibration holds times of {len(ops.time_s)} kernel calls, and a fit needs {FEWEST_OPS}: "
+            "calibrate with a larger --budget"
+        )
+    ops = replace(ops, time_s=np.maximum(ops.time_s, SHORTEST_S))
+    fold = folds(ops.network)
+    why_not = _why_not_learned(ops)
+    physics = Physics.fit(ops.kernel, ops.terms, ops.time_s)
+    left_out_s, corrections, known = _left_out(ops, calibration.terms, fold, learns=not why_not)
+    residual = None
+    if not why_not:
+        physics_s = left_out_s["calibrated"]
+        blend = Blend.fit(ops.kernel[known], corrections[known], np.log(ops.time_s / physics_s)[known])
+        blended = np.where(known, blend.log_factor(ops.kernel, corrections), 0.0)
+        left_out_s["learned"] = physics_s * np.exp(blended)
+        fitted_s = physics.times(ops.kernel, ops.terms)
+        residual = Residual(Learners.fit(calibration.terms, ops.kernel, ops.terms, fitted_s, ops.time_s), blend)
+    return Fitted(
+        physics=physics,
+        host=_host(wholes, np.ones(len(wholes.time_s), dtype=bool)),
+        hull=Hull.of(ops.kernel, ops.terms),
+        residual=residual,
+        why_not_learned=why_not,
+        intervals={
+            name: _intervals(ops, wholes, fold, op_s, ~known) for name, op_s in _or_in_sample(left_out_s, physics, ops)
+        },
+        left_out_s=left_out_s,
+    )
+
+
+def folds(network: NDArray[np.str_]) -> NDArray[np.int64]:
+    """The fold of each kernel call, (n,): whole networks, the largest first to the fold that has least.
+
+    >>> folds(np.array(["a", "a", "a", "b", "b", "c"])).tolist()
+    [0, 0, 0, 1, 1, 2]
+    """
+    names, index, count = np.unique(network, return_inverse=True, return_counts=True)
+    size = np.zeros(min(FOLDS, max(len(names), 1)))
+    of_name = np.zeros(len(names), dtype=np.int64)
+    for name in np.argsort(-count, kind="stable"):
+        of_name[name] = np.argmin(size)
+        size[of_name[name]] += count[name]
+    return np.asarray(of_name[index])
+
+
+def _why_not_learned(ops: OpTimes) -> str:
+    """Why there is no learned estimator; empty if nothing is in its way."""
+    if find_spec("sklearn") is None:
+        return f"the estimator 'learned' is not there without scikit-learn: {INSTALL}"
+    networks = len(np.unique(ops.network))
+    if len(ops.time_s) < FEWEST_LEARNED or networks < FEWEST_NETWORKS:
+        return (
+            f"the estimator 'learned' needs {FEWEST_LEARNED} kernel calls of {FEWEST_NETWORKS} networks "
+            f"(the calibration has {len(ops.time_s)} of {networks}): calibrate with a larger --budget"
+        )
+    return ""
+
+
+def _left_out(
+    ops: OpTimes, names: Sequence[str], fold: NDArray[np.int64], *, learns: bool
+) -> tuple[dict[str, Floats], Floats, NDArray[np.bool_]]:
+    """Each kernel call by physics without its fold, what learners would add, and whether the others have its like."""
+    physics_s, known = np.zeros(len(fold)), np.zeros(len(fold), dtype=bool)
+    corrections = np.zeros((len(fold), len(CANDIDATES)))
+    if fold.max() == 0:
+        return {}, corrections, known
+    for number in range(fold.max() + 1):
+        left, kept = fold == number, fold != number
+        kernel, terms = ops.kernel[kept], ops.terms[kept]
+        physics = Physics.fit(kernel, terms, ops.time_s[kept])
+        physics_s[left] = physics.times(ops.kernel[left], ops.terms[left])
+        hull = Hull.of(kernel, terms)
+        known[left] = is_measured(ops.kernel[left], list(hull.ranges)) & hull.contains(
+            ops.kernel[left], ops.terms[left]
+        )
+        if learns:
+            learners = Learners.fit(names, kernel, terms, physics.times(kernel, terms), ops.time_s[kept])
+            corrections[left] = learners.corrections(ops.kernel[left], ops.terms[left], physics_s[left])
+    return {"calibrated": physics_s}, corrections, known
+
+
+def _or_in_sample(left_out_s: Mapping[str, Floats], physics: Physics, ops: OpTimes) -> list[tuple[str, Floats]]:
+    """The estimates to take errors from: of one network alone, those that have seen it."""
+    return list(left_out_s.items()) or [("calibrated", physics.times(ops.kernel, ops.terms))]
+
+
+def _intervals(
+    ops: OpTimes, wholes: WholeTimes, fold: NDArray[np.int64], op_s: Floats, is_unmeasured: NDArray[np.bool_]
+) -> Intervals:
+    """Those of an estimator that has, of each kernel call without its network, such a time."""
+    calls = _calls(wholes)
+    groups = np.full(len(ops.time_s), -1, dtype=np.intp)
+    errors: list[float] = []
+    for number, name in enumerate(wholes.network.tolist()):
+        own = ops.network == name
+        own_s = float(ops.time_s[own].sum())
+        if fold.max() == 0 or own_s <= OWN_SHARE * wholes.ops_s[number]:
+            continue
+        host = _host(wholes, ~np.isin(wholes.network, ops.network[fold == fold[own][0]]))
+        ops_s = wholes.ops_s[[number]] * op_s[own].sum() / own_s
+        groups[own] = len(errors)
+        errors.append(float(np.log(wholes.time_s[number] / host.whole_s(ops_s, calls[[number]])[0])))
+    return Intervals.of(
+        ops.kernel,
+        np.log(ops.time_s / op_s),
+        groups=groups,
+        op_s=ops.time_s,
+        whole_log_error=np.array(errors),
+        is_unmeasured=is_unmeasured,
+    )
+
+
+def _calls(wholes: WholeTimes) -> Floats:
+    """Ops that are no view, module calls and views of each network; shape (m, 3)."""
+    return np.column_stack([wholes.ops, wholes.module_calls, wholes.views]).astype(np.float64)
+
+
+def _host(wholes: WholeTimes, chosen: NDArray[np.bool_]) -> Host:
+    return Host.fit(wholes.time_s[chosen], wholes.ops_s[chosen], _calls(wholes)[chosen])

@@ -1,0 +1,152 @@
+r"""How far off an estimate of a whole network may be: conformal intervals from networks that were left out.
+
+The spread of a network's error follows from that of its classes of kernels, since errors within a class have a part in
+common, and errors of different classes have none:
+
+.. math:: \sigma^2 = \sum_c \rho \Big(\sum_{i \in c} w_i \sigma_i\Big)^2 + (1 - \rho) \sum_{i \in c} (w_i \sigma_i)^2
+
+with w the share of the time that a kernel call has (equal ones together) and :math:`\sigma_i` the spread of its class
+in cross-validation, twice that where its class or size was never measured. The scale of it is measured: each network of
+the calibration is predicted from others, and the interval is :math:`\hat t \exp(\pm q \sigma)` with q the conformal
+quantile of :math:`|\ln t / \hat t| / \sigma` (split conformal prediction with normalised scores: Lei et al., JASA 113,
+2018, doi:10.1080/01621459.2017.1307116). That holds for networks like those; how it does for others, validation tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEVELS = (0.80, 0.90)
+IN_COMMON = 0.5  # rho; an estimate, of which the measured scale takes most
+UNMEASURED = 2.0  # times the spread, of ops of which nothing like it was measured; an estimate
+LEAST_SPREAD = 0.01  # of a class; no time is known better
+FEWEST_ROWS = 5  # of a class with a spread of its own
+FEWEST_NETWORKS = 4  # from which a scale is measured
+MANY_NETWORKS = 20  # from which on an interval needs no caveat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intervals:
+    """Intervals of one estimator.
+
+    Attributes:
+        spread: Root mean square of the log error of calls left out, by class.
+        any_spread: That of all calls.
+        widths: q, by level.
+        networks: On how many networks it rests.
+    """
+
+    spread: Mapping[str, float]
+    any_spread: float
+    widths: Mapping[float, float]
+    networks: int
+
+    @classmethod
+    def of(
+        cls,
+        kernel: NDArray[np.str_],
+        log_error: Floats,
+        *,
+        groups: NDArray[np.intp],
+        op_s: Floats,
+        whole_log_error: Floats,
+        is_unmeasured: NDArray[np.bool_],
+    ) -> Intervals:
+        """From calls and networks that were left out.
+
+        Args:
+            kernel: Class of each of n calls.
+            log_error: ln(measured / estimated) of each.
+            groups: Index of each call's network among the m; -1 where its network does not count.
+            op_s: Time of each call, in seconds.
+            whole_log_error: ln(measured / estimated) of each of m networks.
+            is_unmeasured: Which calls had nothing like them among the others.
+        """
+        seen = ~is_unmeasured
+        spread = {}
+        for name in np.unique(kernel).tolist():
+            rows = (kernel == name) & seen
+            if rows.sum() >= FEWEST_ROWS:
+                spread[name] = _rms(log_error[rows])
+        bare = cls(spread, _rms(log_error), {}, len(whole_log_error))
+        if len(whole_log_error) < FEWEST_NETWORKS:  # nothing to measure the scale by: that of a normal distribution
+            widths = {level: UNMEASURED * NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS}
+        else:
+            sigma = np.array(
+                [
+                    bare.sigma(kernel[groups == group], op_s[groups == group], is_unmeasured[groups == group])
+                    for group in range(len(whole_log_error))
+                ]
+            )
+            scores = np.abs(whole_log_error) / sigma
+            widths = {level: conformal_quantile(scores, level) for level in LEVELS}
+        return cls(spread, bare.any_spread, widths, len(whole_log_error))
+
+    def sigma(
+        self,
+        kernel: NDArray[np.str_],
+        op_s: Floats,
+        is_unmeasured: NDArray[np.bool_],
+        key: Sequence[str] | None = None,
+    ) -> float:
+        """The spread of the log error of a network with such ops, before it is scaled.
+
+        Args:
+            kernel, op_s, is_unmeasured: Class and seconds of each of n ops, and whether nothing like it was measured.
+            key: What tells kernel calls apart: equal ones, such as those of repeated blocks, err as one. All are
+                taken to differ if None.
+        """
+        total_s = float(op_s.sum())
+        if total_s <= 0:
+            return self.any_spread
+        own = np.array([self.spread.get(name, self.any_spread) for name in kernel.tolist()])
+        own = np.where(is_unmeasured, UNMEASURED * np.maximum(own, self.any_spread), own)
+        part = op_s / total_s * own
+        _, group = np.unique(kernel, return_inverse=True)
+        together = np.bincount(group, weights=part)
+        apart = part
+        if key is not None:
+            _, call = np.unique(np.asarray(key), return_inverse=True)
+            apart = np.bincount(call, weights=part)
+        return float(np.sqrt(IN_COMMON * (together**2).sum() + (1 - IN_COMMON) * (apart**2).sum()))
+
+    def around(self, latency_s: float, sigma: float, level: float) -> tuple[float, float]:
+        """From and to, in seconds."""
+        wide = math.exp(self.widths[level] * sigma)
+        return latency_s / wide, latency_s * wide
+
+    @property
+    def note(self) -> str | None:
+        """What has to be said of how few networks it rests on."""
+        if self.networks >= MANY_NETWORKS:
+            return None
+        if self.networks < FEWEST_NETWORKS:
+            return (
+                f"the intervals are an estimate: {self.networks} networks were measured as wholes, "
+                f"and it takes {FEWEST_NETWORKS} to check one"
+            )
+        return f"the intervals are approximate: they rest on {self.networks} networks, and {MANY_NETWORKS} are few"
+
+
+def conformal_quantile(scores: Floats, level: float) -> float:
+    """The score that a further network exceeds with a probability of at most ``1 - level``, if it is like the others.
+
+    That is the ceil((m + 1) level)-th smallest of m. Where there are too few for that, the largest has to do.
+
+    >>> conformal_quantile(np.arange(1.0, 20.0), 0.90)
+    18.0
+    """
+    rank = math.ceil(round((len(scores) + 1) * level, 9))
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
+
+
+def _rms(values: Floats) -> float:
+    return max(float(np.sqrt(np.mean(values**2))), LEAST_SPREAD) if len(values) else LEAST_SPREAD

@@ -1,0 +1,526 @@
+"""Synthetic networks to calibrate on: drawn at random from the parts that vision networks are built of.
+
+A network is a few stages at one width and resolution after the other, as wide and deep as published ones are, so that
+each op meets the caches as ops of real networks do. None is an architecture anyone published: what a calibration has
+seen of a family of networks is its ops, and not the family. (In the trial that this follows, a calibration on synthetic
+networks alone predicted unseen ones as well as one on real networks did.)
+
+All of it is drawn from a seed, and any number of networks can be asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MACS = (20e6, 600e6)  # of a network, log-uniform: 2 to 60 ms at about 10 GMAC/s a core
+MAX_DRAWS = 20  # of parts, of which those that would go beyond the MACs are not taken
+KERNELS = (3, 3, 3, 5, 5, 7)
+EXPANSIONS = (1, 2, 3, 4, 6)
+GROUP_WIDTHS = (4, 8, 16, 24, 32, 64)
+SIDES = (7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128)
+ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (
+    nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid,
+    nn.Tanh, nn.Mish,
+)  # fmt: skip
+IN_PLACE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LeakyReLU)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The size of a feature map: batch, channels, side."""
+
+    batch: int
+    channels: int
+    side: int
+
+    @property
+    def pixels(self) -> int:
+        """Positions of all images."""
+        return self.batch * self.side * self.side
+
+
+Part = Callable[[random.Random, Map], tuple[nn.Module, Map]]  # draws a module, and says what map it makes of one
+
+
+def network(seed: int, weights: Mapping[str, float] | None = None) -> tuple[nn.Module, tuple[int, ...]]:
+    """One network, in eval mode and with random weights, and the shape of its input.
+
+    Args:
+        seed: What is drawn.
+        weights: How often each of `PARTS` is drawn, relative to the others; as often as `PARTS` says if None.
+    """
+    rng = random.Random(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return (_tokens if rng.random() < TOKEN_SHARE else _images)(rng, weights or PART_WEIGHTS)
+
+
+TOKEN_SHARE = 0.25  # of the networks take tokens from beginning to end
+
+
+def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
+    budget = math.exp(rng.uniform(*map(math.log, MACS)))
+    parts: list[nn.Module] = []
+    if rng.random() < 0.5:
+        shape = Map(rng.choice((1, 1, 1, 2)), 3, rng.choice((96, 128, 160, 192, 224, 224, 256)))
+        given = shape
+        stem, shape = _stem(rng, shape)
+        parts.append(stem)
+    else:
+        side = rng.choice(SIDES)
+        shape = given = Map(rng.choice((1, 1, 1, 2, 4)), _channels(rng, side), side)
+    macs = 0.0
+    names = list(weights)
+    for name in rng.choices(names, [weights[each] for each in names], k=MAX_DRAWS):
+        made, after = PARTS[name](rng, shape)
+        needed = _macs(made, shape)
+        if macs + needed > budget:
+            continue
+        parts.append(made)
+        macs, shape = macs + needed, after
+        if rng.random() < 0.3 and shape.side >= 14:
+            made, after = _downsample(rng, shape)
+        elif rng.random() < 0.15:
+            made, after = _rewidth(rng, shape)
+        else:
+            continue
+        parts.append(made)
+        macs, shape = macs + _macs(made, shape), after
+    parts.append(_head(rng, shape))
+    return nn.Sequential(*parts).eval(), (given.batch, given.channels, given.side, given.side)
+
+
+def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
+    width = rng.choice((64, 96, 128, 160, 192, 256, 320, 384, 512, 768))
+    heads = width // rng.choice([head for head in (16, 32, 64) if width % head == 0])
+    length = rng.choice((49, 64, 100, 128, 144, 196, 197, 256, 257, 400))
+    batch = rng.choice((1, 1, 1, 2, 4))
+    blocks: list[nn.Module] = []
+    macs = 0.0
+    for _ in range(rng.randint(1, 4)):
+        ratio, how = rng.choice((2, 3, 4)), rng.choice(("fused", "explicit", "mixer"))
+        blocks.append(_TokenBlock(width, heads, ratio, how, length))
+        macs += _macs(blocks[-1], Map(batch, width, 1)) * length
+        if macs > MACS[1] / 2:
+            break
+    head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
+    return nn.Sequential(*blocks, head).eval(), (batch, length, width)
+
+
+# --- what is drawn ----------------------------------------------------------------------------------------------------
+
+
+def _channels(rng: random.Random, side: int) -> int:
+    """As wide as published networks are at that side, within a factor of 3: about 1800 / side channels."""
+    middle = 1800 / side
+    width = middle * math.exp(rng.uniform(-1.1, 1.1))
+    step = 8 if rng.random() < 0.85 else rng.choice((2, 3, 4))
+    return max(8, step * round(width / step))
+
+
+def _act(rng: random.Random, *, in_place: bool | None = None) -> nn.Module:
+    kind = rng.choice(ACTIVATIONS)
+    wanted = rng.random() < 0.5 if in_place is None else in_place
+    return kind(inplace=True) if wanted and kind in IN_PLACE else kind()
+
+
+def _norm(channels: int, rng: random.Random) -> nn.Module:
+    if rng.random() < 0.95 or channels % 8:
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(rng.choice((1, 8)), channels)
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: int, rng: random.Random, *, stride: int = 1, groups: int = 1, act: bool = True
+) -> nn.Module:
+    """A convolution, mostly normalised, with an activation or none."""
+    normed = rng.random() < 0.9
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=not normed or rng.random() < 0.1)
+    ]
+    if normed:
+        layers.append(_norm(outputs, rng))
+    if act:
+        layers.append(_act(rng))
+    return nn.Sequential(*layers)
+
+
+def _macs(module: nn.Module, shape: Map) -> float:
+    """About the MACs of a part: weights of convolutions and linear layers, once a position."""
+    return float(sum(p.numel() for p in module.parameters() if p.dim() > 1)) * shape.pixels
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _inverted(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """An inverted residual, with squeeze and excitation or not."""
+    wide = max(8, shape.channels * rng.choice(EXPANSIONS))
+    kernel = rng.choice(KERNELS)
+    layers = [_conv(shape.channels, wide, 1, rng), _conv(wide, wide, kernel, rng, groups=wide)]
+    if rng.random() < 0.4:
+        layers.append(_SqueezeExcite(wide, max(8, wide // rng.choice((4, 8, 16))), _act(rng)))
+    layers.append(_conv(wide, shape.channels, 1, rng, act=False))
+    return _Residual(nn.Sequential(*layers)), shape
+
+
+def _separable(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """A depthwise convolution, at times with a multiplier, and a pointwise one to a new width."""
+    multiplier = rng.choice((2, 2, 3)) if rng.random() < 0.25 else 1
+    wide = shape.channels * multiplier
+    out = _channels(rng, shape.side)
+    depthwise = _conv(shape.channels, wide, rng.choice(KERNELS), rng, groups=shape.channels)
+    return nn.Sequential(depthwise, _conv(wide, out, 1, rng)), Map(shape.batch, out, shape.side)
+
+
+def _basic(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Two 3x3 convolutions and a residual, or a plain one."""
+    if rng.random() < 0.4:
+        out = min(_channels(rng, shape.side), 2 * shape.channels)
+        made = _conv(shape.channels, out, rng.choice((3, 3, 3, 5)), rng)
+        return made, Map(shape.batch, out, shape.side)
+    channels = shape.channels
+    inner = nn.Sequential(_conv(channels, channels, 3, rng), _conv(channels, channels, 3, rng, act=False))
+    return _Residual(inner, _act(rng)), shape
+
+
+def _bottleneck(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """1x1, 3x3 (dense or in groups), 1x1."""
+    inner = max(8, int(shape.channels * rng.choice((0.25, 0.5, 1, 1)) / 8) * 8)
+    widths = [width for width in GROUP_WIDTHS if inner % width == 0 and width < inner]
+    groups = inner // rng.choice(widths) if widths and rng.random() < 0.6 else 1
+    layers = nn.Sequential(
+        _conv(shape.channels, inner, 1, rng),
+        _conv(inner, inner, 3, rng, groups=groups),
+        *([_SqueezeExcite(inner, max(8, inner // 4), nn.ReLU())] if rng.random() < 0.3 else []),
+        _conv(inner, shape.channels, 1, rng, act=False),
+    )
+    return _Residual(layers, _act(rng)), shape
+
+
+def _dense(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Layers that add their output to their input's channels, or branches side by side."""
+    growth = rng.choice((8, 12, 16, 24, 32, 48))
+    if rng.random() < 0.5:
+        branches = nn.ModuleList(
+            _conv(shape.channels, growth, kernel, rng) for kernel in (1, 3, 5)[: rng.randint(2, 3)]
+        )
+        made = _Concatenate(branches, keeps_input=False)
+        return made, Map(shape.batch, growth * len(branches), shape.side)
+    layer = nn.Sequential(
+        nn.BatchNorm2d(shape.channels), _act(rng, in_place=False), nn.Conv2d(shape.channels, 4 * growth, 1, bias=False),
+        nn.BatchNorm2d(4 * growth), nn.ReLU(inplace=True), nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
+    )  # fmt: skip
+    made = _Concatenate(nn.ModuleList([layer]), keeps_input=True)
+    return made, Map(shape.batch, shape.channels + growth, shape.side)
+
+
+def _shuffle(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Half of the channels through a branch, and all shuffled."""
+    half = shape.channels // 2
+    if shape.channels % 4 or half < 8:
+        return _separable(rng, shape)
+    branch = nn.Sequential(
+        _conv(half, half, 1, rng), _conv(half, half, 3, rng, groups=half, act=False), _conv(half, half, 1, rng)
+    )
+    return _Shuffle(branch, rng.choice((2, 4))), shape
+
+
+def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Attention over the positions of a map, whole or in windows."""
+    channels = shape.channels
+    heads = next((channels // head for head in rng.sample((16, 32, 64, 8), 4) if channels % head == 0), 1)
+    window = next((side for side in (7, 8, 4) if shape.side % side == 0 and shape.side > side), None)
+    if window is not None and (shape.side > 20 or rng.random() < 0.5):
+        return _Windows(channels, heads, window, rng.random() < 0.5), shape
+    if shape.side > 28:
+        return _last(rng, shape)
+    how = rng.choice(("fused", "explicit", "mixer"))
+    return _OnTokens(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2)), shape
+
+
+def _last(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """A depthwise convolution and linear layers over channels that stand last, as ConvNeXt has them."""
+    return _ChannelsLast(shape.channels, rng.choice(KERNELS), rng.choice((2, 3, 4))), shape
+
+
+def _token_convolution(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Convolutions on tokens seen as a map: their channels stand last in memory."""
+    channels = shape.channels
+    wide = channels * rng.choice((1, 2, 4))
+    kernel = rng.choice((1, 1, 3, 3, 5))
+    groups = wide if kernel > 1 and rng.random() < 0.8 else 1
+    return _TokenConvolution(channels, wide, kernel, groups), shape
+
+
+def _pools(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Pooling that keeps the size, beside the identity."""
+    kernel = rng.choice((2, 3, 3, 5, 7))
+    if shape.side < kernel:
+        return _point(rng, shape)
+    kind = rng.choice((nn.MaxPool2d, nn.AvgPool2d))
+    if kernel == 2:
+        return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), kind(2, 1)), shape
+    return _Residual(kind(kernel, 1, kernel // 2)), shape
+
+
+def _point(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """A pointwise convolution to a new width, with activations behind it."""
+    out = _channels(rng, shape.side)
+    extra = [_act(rng) for _ in range(rng.randint(0, 2))]
+    return nn.Sequential(_conv(shape.channels, out, 1, rng), *extra), Map(shape.batch, out, shape.side)
+
+
+def _scale(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Down and up again, and a merge."""
+    if shape.side % 2 or shape.side < 8:
+        return _point(rng, shape)
+    return _DownAndUp(shape.channels, rng.choice(("nearest", "bilinear", "transposed"))), shape
+
+
+def _gates(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """Products, sums and scales element by element, by channel and by position."""
+    return _Gate(shape.channels, _act(rng, in_place=False)), shape
+
+
+PARTS: Mapping[str, Part] = {
+    "inverted": _inverted, "separable": _separable, "basic": _basic, "bottleneck": _bottleneck, "dense": _dense,
+    "shuffle": _shuffle, "tokens": _tokens_of_map, "channels_last": _last, "token_convolution": _token_convolution,
+    "pools": _pools, "point": _point, "scale": _scale, "gates": _gates,
+}  # fmt: skip
+PART_WEIGHTS: Mapping[str, float] = {
+    "inverted": 4, "separable": 2, "basic": 2, "bottleneck": 2.5, "dense": 1.5, "shuffle": 1, "tokens": 2.2,
+    "channels_last": 1.2, "token_convolution": 1.5, "pools": 0.8, "point": 1.5, "scale": 1, "gates": 0.5,
+}  # fmt: skip
+
+
+def _stem(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    out = rng.choice((16, 24, 32, 32, 48, 64, 96))
+    if rng.random() < 0.25:
+        patch = rng.choice((4, 8, 16))
+        return nn.Conv2d(3, out * 2, patch, patch), Map(shape.batch, out * 2, shape.side // patch)
+    kernel = rng.choice((3, 3, 7))
+    layers = [_conv(3, out, kernel, rng, stride=2)]
+    side = shape.side // 2
+    if rng.random() < 0.3:
+        layers.append(nn.MaxPool2d(3, 2, 1))
+        side //= 2
+    return nn.Sequential(*layers), Map(shape.batch, out, side)
+
+
+def _downsample(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    side = (shape.side + 1) // 2
+    out = max(shape.channels, _channels(rng, side))
+    how = rng.choice(("conv", "conv", "depthwise", "pool", "patch"))
+    if how == "depthwise":
+        depthwise = _conv(shape.channels, shape.channels, rng.choice(KERNELS), rng, stride=2, groups=shape.channels)
+        return nn.Sequential(depthwise, _conv(shape.channels, out, 1, rng, act=False)), Map(shape.batch, out, side)
+    if how == "pool":
+        halves = {"ceil_mode": True}
+        pool = rng.choice((nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, 2, **halves), nn.MaxPool2d(2, 2, **halves)))
+        return nn.Sequential(pool, _conv(shape.channels, out, 1, rng)), Map(shape.batch, out, side)
+    if how == "patch" and shape.side % 2 == 0:
+        return nn.Conv2d(shape.channels, out, 2, 2), Map(shape.batch, out, side)
+    return _conv(shape.channels, out, rng.choice((1, 3, 3)), rng, stride=2), Map(shape.batch, out, side)
+
+
+def _rewidth(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    out = _channels(rng, shape.side)
+    return _conv(shape.channels, out, 1, rng, act=False), Map(shape.batch, out, shape.side)
+
+
+def _head(rng: random.Random, shape: Map) -> nn.Module:
+    layers: list[nn.Module] = []
+    if shape.side <= 16 and rng.random() < 0.3:
+        wide = rng.choice((512, 960, 1280, 2048))
+        layers.append(_conv(shape.channels, wide, 1, rng))
+        shape = Map(shape.batch, wide, shape.side)
+    pool: nn.Module = nn.AdaptiveAvgPool2d(1) if rng.random() < 0.6 else _Mean(2, 3, keepdim=True)
+    layers += [pool, nn.Flatten(1)]
+    if rng.random() < 0.3:
+        wide = rng.choice((512, 1024, 1280, 4096))
+        layers += [nn.Linear(shape.channels, wide), _act(rng), nn.Dropout(), nn.Linear(wide, 1000)]
+    else:
+        layers.append(nn.Linear(shape.channels, rng.choice((100, 1000))))
+    return nn.Sequential(*layers)
+
+
+# --- modules ----------------------------------------------------------------------------------------------------------
+
+
+class _Residual(nn.Module):
+    def __init__(self, inner: nn.Module, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.inner, self.act = inner, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + self.inner(x)
+        return y if self.act is None else self.act(y)
+
+
+class _SqueezeExcite(nn.Module):
+    def __init__(self, channels: int, squeezed: int, act: nn.Module) -> None:
+        super().__init__()
+        self.reduce, self.act, self.expand = nn.Conv2d(channels, squeezed, 1), act, nn.Conv2d(squeezed, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True))))
+        return x * scale.sigmoid()
+
+
+class _Concatenate(nn.Module):
+    def __init__(self, branches: nn.ModuleList, *, keeps_input: bool) -> None:
+        super().__init__()
+        self.branches, self.keeps_input = branches, keeps_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = [branch(x) for branch in self.branches]
+        return torch.cat([x, *made] if self.keeps_input else made, 1)
+
+
+class _Shuffle(nn.Module):
+    def __init__(self, branch: nn.Module, groups: int) -> None:
+        super().__init__()
+        self.branch, self.groups = branch, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, 1)
+        x = torch.cat((left, self.branch(right)), 1)
+        n, c, h, w = x.shape
+        return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+class _Mean(nn.Module):
+    def __init__(self, *dims: int, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dims, self.keepdim = dims, keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(self.dims, keepdim=self.keepdim)
+
+
+class _TokenBlock(nn.Module):
+    """A transformer's block on (batch, length, width), or one that mixes tokens by a linear layer."""
+
+    def __init__(self, width: int, heads: int, ratio: int, how: str, length: int) -> None:
+        super().__init__()
+        self.heads, self.how = heads, how
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        if how == "mixer":
+            self.mix = nn.Sequential(nn.Linear(length, 2 * length), nn.GELU(), nn.Linear(2 * length, length))
+        else:
+            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        x = x + (self.mix(y.transpose(1, 2)).transpose(1, 2) if self.how == "mixer" else self._attention(y))
+        return x + self.mlp(self.norm2(x))
+
+    def _attention(self, x: Tensor) -> Tensor:
+        n, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.how == "fused":
+            y = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            y = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).reshape(n, length, width))
+
+
+class _OnTokens(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return self.block(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(n, c, h, w)
+
+
+class _Windows(nn.Module):
+    """Attention within windows, shifted or not, with a bias for each pair of positions."""
+
+    def __init__(self, channels: int, heads: int, window: int, shifts: bool) -> None:
+        super().__init__()
+        self.heads, self.window, self.shift = heads, window, window // 2 if shifts else 0
+        self.norm, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.bias = nn.Parameter(torch.randn(heads, window**2, window**2) / 10)
+        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y, side = x.permute(0, 2, 3, 1), self.window
+        z = self.norm(y)
+        if self.shift:
+            z = torch.roll(z, (-self.shift, -self.shift), (1, 2))
+        z = z.view(n, h // side, side, w // side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, side * side, c)
+        q, k, v = self.qkv(z).reshape(len(z), side * side, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias
+        z = self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(len(z), side * side, c))
+        z = z.view(n, h // side, w // side, side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
+        if self.shift:
+            z = torch.roll(z, (self.shift, self.shift), (1, 2))
+        y = y + z
+        return (y + self.mlp(self.norm2(y))).permute(0, 3, 1, 2).contiguous()
+
+
+class _ChannelsLast(nn.Module):
+    def __init__(self, channels: int, kernel: int, ratio: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm, self.scale = nn.LayerNorm(channels), nn.Parameter(torch.randn(channels) / 10)
+        wide = ratio * channels
+        self.mlp = nn.Sequential(nn.Linear(channels, wide), nn.GELU(), nn.Linear(wide, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.mlp(self.norm(self.depthwise(x).permute(0, 2, 3, 1)))
+        return x + (y * self.scale).permute(0, 3, 1, 2)
+
+
+class _TokenConvolution(nn.Module):
+    def __init__(self, channels: int, wide: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.expand, self.reduce = nn.Linear(channels, wide), nn.Linear(wide, channels)
+        self.conv = nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y = self.expand(x.flatten(2).transpose(1, 2))
+        y = self.conv(y.transpose(1, 2).view(n, -1, h, w)).flatten(2).transpose(1, 2)
+        return self.reduce(functional.gelu(y)).transpose(1, 2).reshape(n, c, h, w)
+
+
+class _DownAndUp(nn.Module):
+    def __init__(self, channels: int, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.pool, self.conv = nn.MaxPool2d(2), nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.up = nn.ConvTranspose2d(channels, channels, 2, 2) if how == "transposed" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pool(x)
+        if self.up is not None:
+            y = self.up(y)
+        else:
+            corners = False if self.how == "bilinear" else None
+            y = functional.interpolate(y, scale_factor=2.0, mode=self.how, align_corners=corners)
+        return self.conv(torch.cat((x, y), 1))
+
+
+class _Gate(nn.Module):
+    def __init__(self, channels: int, act: nn.Module) -> None:
+        super().__init__()
+        self.act, self.scale = act, nn.Parameter(torch.randn(channels, 1, 1) / 10 + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(x) * x
+        y = y * self.scale + x.mean(1, keepdim=True)
+        return (y - x).clamp(-3, 3)

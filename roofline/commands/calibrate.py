@@ -1,0 +1,151 @@
+"""`roofline calibrate`: this machine, as a profile with a calibration beside it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from roofline.errors import CalibrationError, OutputError
+
+if TYPE_CHECKING:
+    from roofline.calibration.collect import Progress
+    from roofline.calibration.data import Calibration
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """``90``, ``90s``, ``2m`` or ``1h``."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|)", str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is no duration, as in 90s, 2m or 1h", param, ctx)
+        return float(found[1]) * {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
+@click.command()
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="What to calibrate: cpu.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads within an op; those of torch if not given."
+)
+@click.option("--dtype", default="fp32", show_default=True, metavar="DTYPE", help="fp32, fp16 or bf16.")
+@click.option("--mode", default="eager", show_default=True, metavar="MODE", help="eager or channels_last.")
+@click.option("--budget", type=Duration(), default="2m", show_default=True, metavar="TIME",
+              help="How long to measure: 30s, 2m.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("local.yaml"), show_default=True,
+              metavar="FILE.yaml", help="The profile; the calibration is written beside it.")  # fmt: skip
+@click.option("--extend", is_flag=True, help="Add to the calibration that is there, in its mode, dtype and threads.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the networks drawn.")
+@click.option("--quiet-wait", type=Duration(), default="60s", show_default=True, metavar="TIME",
+              help="Wait at most until nobody else uses the cores, then give up; 0: do not look.")  # fmt: skip
+@click.pass_context
+def calibrate(
+    ctx: click.Context,
+    device: str,
+    threads: int | None,
+    dtype: str,
+    mode: str,
+    budget: float,
+    output: Path,
+    extend: bool,
+    seed: int,
+    quiet_wait: float,
+) -> None:
+    """Calibrate this machine.
+
+    Measures ceilings, and the ops of synthetic networks as these run. What comes out is an ordinary profile, and beside
+    it a calibration that `analyze --hw` predicts with and `validate` checks. Ctrl-C keeps what was measured; --extend
+    goes on from there. Exit code 3 says that the machine was too busy.
+    """
+    from roofline.output import check_writable
+
+    if output.suffix.lower() not in (".yaml", ".yml"):
+        raise OutputError(f"{output}: a profile is a YAML file: name it {output.with_suffix('.yaml').name}")
+    beside = output.with_suffix(".calibration.npz")
+    for path in (output, beside):
+        check_writable(path)
+    from roofline.calibration import collect
+    from roofline.calibration.file import load, save
+
+    request = collect.Request(
+        device=device, threads=threads, dtype=dtype, mode=mode, budget_s=budget, seed=seed, quiet_wait_s=quiet_wait
+    )
+    base = None
+    if extend:
+        given = ctx.get_parameter_source
+        fixed = [name for name in ("threads", "dtype", "mode") if given(name) is click.core.ParameterSource.COMMANDLINE]
+        if fixed:
+            raise click.UsageError(f"--extend goes on as the calibration began: leave out --{fixed[0]}")
+        if not beside.exists():
+            raise CalibrationError(f"{beside}: there is no calibration to extend; leave out --extend to make one")
+        base = load(beside)
+        request = collect.extended(base, request)
+    with _progress() as progress:
+        calibration, is_interrupted = collect.calibrate(request, base=base, progress=progress)
+    from roofline.calibration.profile import profile_of
+    from roofline.output import write_text
+
+    save(calibration, beside)
+    write_text(output, profile_of(calibration, output.stem, file=beside.name))
+    click.echo("\n".join(_summary(calibration, output, beside)))
+    if is_interrupted:
+        ctx.exit(130)
+
+
+def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[str]:
+    """What was measured, and what to do with it."""
+    from roofline.units import percent, si
+
+    ceilings = calibration.ceilings
+    factor = calibration.anchor["factor"]
+    device = calibration.environment["device"]["name"]
+    yield f"{device}, {calibration.threads} threads, {calibration.dtype}, {calibration.mode}"
+    yield (
+        f"{si(ceilings.gemm_macs_per_s, 'MAC/s')} in matrix products; "
+        f"{si(ceilings.copy_bytes_per_s, 'B/s')} copying, {si(ceilings.read_bytes_per_s, 'B/s')} reading"
+    )
+    if ceilings.caches_bytes:
+        yield f"copies slow down beyond {', '.join(f'{size / 2**10:,.0f} KiB' for size in ceilings.caches_bytes)}"
+    yield f"{len(calibration.ops):,} kernel calls in {len(calibration.wholes)} synthetic networks"
+    yield (
+        f"the machine was {factor['median']:.2f} times as slow as at its reference state (80 % of the time "
+        f"{factor['p10']:.2f} to {factor['p90']:.2f}); {percent(calibration.left_out / calibration.total_samples)} of "
+        "the samples were left out"
+    )
+    yield from (f"note: {note}" for note in calibration.notes)
+    yield f"Wrote {output} and {beside}. Predict with: roofline analyze MODEL --hw {output}"
+    yield f"Check it with: roofline validate MODEL... --hw {output}"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None] | None]:
+    """A line on stderr where that is a terminal; no spinner, whose thread would take time from what is measured."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+
+    def tell(told: Progress) -> None:
+        if told.phase == "networks":
+            what = f"{told.networks} networks, {told.kernels:,} kernel calls, machine {told.factor:.2f}x"
+        else:
+            what = "ceilings"
+        console.file.write(f"\r\x1b[Kcalibrating: {what}, {told.left_s:.0f} s left"[: console.width + 3])
+        console.file.flush()
+
+    try:
+        yield tell
+    finally:
+        console.file.write("\r\x1b[K")
+        console.file.flush()
+        sys.stdout.flush()

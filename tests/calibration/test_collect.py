@@ -1,0 +1,154 @@
+"""Calibrating: what is kept of networks, on small ones; nothing is said about how long they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from roofline.calibration import collect
+from roofline.calibration.collect import Progress, Request, calibrate, extended
+from roofline.calibration.data import Calibration
+from roofline.calibration.kernels import TERMS, kernels_of
+from roofline.errors import BusyError, CalibrationError
+from roofline.trace import trace
+
+GROUPS = 2
+
+
+def small(seed: int, weights: object = None) -> tuple[nn.Module, tuple[int, ...]]:
+    """As a network of the menu, in less than a millisecond: a convolution of as many channels as the seed says."""
+    torch.manual_seed(seed)
+    width = 8 + seed
+    layers = nn.Sequential(
+        nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 7)
+    )
+    return layers.eval(), (1, 3, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Small networks, two groups of them, and a data directory of its own."""
+    monkeypatch.setattr(collect, "network", small)
+    monkeypatch.setattr(collect, "FIRST_ANCHORS", 2)
+    monkeypatch.setattr(collect, "MIN_BUDGET_S", 0.0)
+    monkeypatch.setattr("roofline.calibration.ceilings.FOOTPRINTS", (2**15, 2**16))
+    monkeypatch.setattr("roofline.calibration.ceilings.GEMM_SIDES", (64,))
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *args, **kwargs: str(tmp_path / "data"))
+    monkeypatch.setattr("roofline.measurement.allocator.keep_memory", lambda: None)
+    monkeypatch.setattr(collect, "MAX_FACTOR", 1e9)  # a busy machine is no reason for a test to fail
+
+
+def stopping_after(groups: int) -> Callable[[Progress], None]:
+    """Ctrl-C before the group after these."""
+    seen = 0
+
+    def tell(told: Progress) -> None:
+        nonlocal seen
+        if told.phase == "networks":
+            seen += 1
+            if seen > groups:
+                raise KeyboardInterrupt
+
+    return tell
+
+
+def calibrated(groups: int = GROUPS, **how: Any) -> Calibration:
+    base = how.pop("base", None)
+    found, is_interrupted = calibrate(Request(quiet_wait_s=0, **how), base=base, progress=stopping_after(groups))
+    assert is_interrupted
+    return found
+
+
+def test_each_kernel_call_is_there_once_with_its_terms() -> None:
+    found = calibrated()
+    assert found.wholes.network.tolist() == sorted(found.wholes.network.tolist(), key=lambda name: int(name[5:]))
+    assert len(found.wholes) == GROUPS * collect.GROUP
+    module, shape = small(3)
+    expected = kernels_of(trace(module, (torch.empty(shape, device="meta"),)))
+    place = {key: row for row, key in enumerate(found.ops.key.tolist())}
+    for row, key in enumerate(expected.key):
+        assert found.ops.kernel[place[key]] == expected.kernel[row]
+        assert np.array_equal(found.ops.terms[place[key]], expected.terms[row])
+    assert found.terms == TERMS
+
+
+def test_a_whole_is_its_ops_and_the_host() -> None:
+    found = calibrated()
+    assert (found.wholes.ops == 4).all()  # convolution, norm, relu, linear
+    assert (found.wholes.views == 1).all()  # flatten
+    assert (found.wholes.module_calls == 6).all()  # the sequence and its five
+    macs = [36 * 27 * (8 + seed) + 7 * 36 * (8 + seed) for seed in range(len(found.wholes))]
+    assert found.wholes.macs.tolist() == macs
+    times = dict(zip(found.ops.key.tolist(), found.ops.time_s.tolist(), strict=True))
+    module, shape = small(0)
+    keys = kernels_of(trace(module, (torch.empty(shape, device="meta"),))).key
+    assert found.wholes.ops_s[0] == pytest.approx(sum(times[key] for key in keys))  # each ran in this network alone
+
+
+def test_the_samples_of_a_call_are_its_rounds() -> None:
+    found = calibrated()
+    assert set(found.ops.samples.tolist()) == {collect.ROUNDS}
+    assert found.total_samples == 2 * collect.ROUNDS * len(found.wholes)  # as a whole, and op by op
+    assert found.left_out == 0
+
+
+def test_samples_of_a_busy_machine_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MAX_FACTOR", 0.0)
+    with pytest.raises(BusyError, match=r"of \d+ samples were taken while the machine was busy") as error:
+        calibrate(Request(quiet_wait_s=0, budget_s=0.5))
+    assert error.value.exit_code == 3
+
+
+def test_a_machine_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.measurement.conditions.wait_until_quiet", lambda *given, **how: False)
+    with pytest.raises(BusyError, match="other processes used the cores for 60 s"):
+        calibrate(Request())
+
+
+def test_ctrl_c_too_early_leaves_nothing() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(Request(quiet_wait_s=0), progress=stopping_after(0))
+
+
+def test_after_ctrl_c_it_says_how_to_go_on_and_goes_on_from_there() -> None:
+    first = calibrated()
+    assert any("--extend adds to it" in note for note in first.notes)
+    request = extended(first, Request(budget_s=30))
+    assert (request.mode, request.dtype, request.threads) == (first.mode, first.dtype, first.threads)
+    both = calibrated(1, base=first, seed=request.seed)
+    names = both.wholes.network.tolist()
+    assert len(set(names)) == len(names) == (GROUPS + 1) * collect.GROUP
+    assert set(first.ops.key.tolist()) < set(both.ops.key.tolist())
+
+
+def test_channels_last_has_kernels_of_its_own() -> None:
+    eager, last = calibrated(), calibrated(mode="channels_last")
+    assert last.mode == "channels_last"
+    convolutions = {key for key in last.ops.key.tolist() if key.startswith("conv")}
+    assert convolutions
+    assert convolutions.isdisjoint(eager.ops.key.tolist())
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"device": "tpu"}, "only cpu can be calibrated"),
+        ({"mode": "compile"}, "unknown mode 'compile'"),
+        ({"dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"threads": 0}, "threads must be at least 1"),
+        ({"budget_s": 5.0}, "a budget of 5 s is too small to fit anything: 10 s at least"),
+        ({"budget_s": float("nan")}, "too small"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line(
+    how: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "MIN_BUDGET_S", 10.0)
+    with pytest.raises(CalibrationError, match=message):
+        calibrate(Request(**how))

@@ -1,0 +1,89 @@
+"""Synthetic networks: drawn from a seed, of a size that was asked for, and of all that networks are built of."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from roofline.calibration.kernels import kernels_of
+from roofline.calibration.menu import MACS, PARTS, network
+from roofline.graph import Graph
+from roofline.layers import lower
+from roofline.trace import trace
+
+SEEDS = range(24)
+SMALL = [seed for seed in SEEDS if math.prod(network(seed)[1][2:]) <= 64 * 64]
+
+
+@pytest.fixture(scope="module")
+def graphs() -> list[Graph]:
+    """What networks of some seeds do."""
+    found = []
+    for seed in SEEDS:
+        module, shape = network(seed)
+        found.append(trace(module, (torch.empty(shape, device="meta"),)))
+    return found
+
+
+def state(module: nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_a_seed_draws_one_network(seed: int) -> None:
+    (one, shape), (other, again) = network(seed), network(seed)
+    assert shape == again
+    assert str(one) == str(other)
+    assert all(torch.equal(a, b) for a, b in zip(state(one), state(other), strict=True))
+    assert not one.training
+
+
+def test_seeds_draw_different_networks() -> None:
+    assert len({str(network(seed)[0]) for seed in SEEDS}) == len(SEEDS)
+
+
+def test_drawing_leaves_the_random_state_as_it_was() -> None:
+    before = torch.get_rng_state()
+    network(5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_none_is_larger_than_was_asked_for(graphs: list[Graph]) -> None:
+    macs = [int(lower(graph, fusion="none", dtype="fp32").macs.sum()) for graph in graphs]
+    assert max(macs) < 5 * MACS[1]  # a stem, a change of width and a head are not counted beforehand
+    assert 0.1 * MACS[0] < min(macs)
+    assert math.log(max(macs) / min(macs)) > 2  # and they differ
+
+
+def test_they_have_the_kernels_that_networks_are_built_of(graphs: list[Graph]) -> None:
+    seen = {str(kernel) for graph in graphs for kernel in kernels_of(graph).kernel}
+    bases = {kernel.partition("/")[0] for kernel in seen}
+    wanted = {
+        "conv_1x1", "conv_kxk", "conv_depthwise", "conv_grouped", "conv_few_channels", "gemm", "bmm", "sdpa",
+        "batch_norm", "layer_norm", "elementwise_cheap", "elementwise_binary", "activation_transcendental", "pool_max",
+        "pool_global", "cat", "softmax", "copy",
+    }  # fmt: skip
+    assert wanted <= bases
+    assert "other" not in bases
+
+
+def test_weights_say_how_often_a_part_is_drawn() -> None:
+    weights = dict.fromkeys(PARTS, 0.0) | {"pools": 1.0}
+    pools = sum(
+        isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for seed in SEEDS for part in network(seed, weights)[0].modules()
+    )
+    usual = sum(isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for seed in SEEDS for part in network(seed)[0].modules())
+    assert pools > 4 * usual
+
+
+@pytest.mark.parametrize("seed", SMALL)
+def test_outputs_are_numbers(seed: int) -> None:
+    """Subnormal or infinite ones would be slow, or fast, for a reason that no network has."""
+    module, shape = network(seed)
+    with torch.inference_mode():
+        out = module(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+    assert out.isfinite().all()
+    assert out.abs().max() < 1e6

@@ -1,0 +1,324 @@
+"""A validation as sentences, on 80 columns, as text for others, and as a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from roofline import RooflineError, validation_words
+from roofline.reports.pages import Page, page_of, render_page
+from roofline.reports.tables import Table
+from roofline.reports.validation_charts import NAME_CHARACTERS
+from roofline.reports.validation_export import COLUMNS, render_validation_csv, render_validation_markdown
+from roofline.reports.validation_terminal import render_validation
+from tests.validations import layered, made_validation, pair, validation_of, with_everything
+
+Golden = Callable[[str, str], None]
+EVIL = "</script><script>alert(1)</script>\x1b[31m|`"
+
+
+def terminal(data: dict[str, Any], width: int = 80, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None, highlight=False)
+    console.print(render_validation(data, width=width, **options))
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    return made_validation().to_dict()
+
+
+@pytest.fixture(scope="module")
+def everything() -> dict[str, Any]:
+    return with_everything().to_dict()
+
+
+def evil(data: dict[str, Any]) -> dict[str, Any]:
+    """Names of an author who means no good."""
+    text = json.dumps(data)
+    for name in ("aa_small", "aa", "layered", "stem", "conv_depthwise", "learned", "My box"):
+        text = text.replace(json.dumps(name), json.dumps(EVIL + name))
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def of_one(error: float, **of: Any) -> dict[str, Any]:
+    return validation_of([pair("net", error, **of)]).to_dict()
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_counts_what_is_decided(plain: dict[str, Any]) -> None:
+    assert plain["verdict"] == (
+        "3 of 5 predictions (learned) are within 10 % of the measured time; 3 undecided. The median error is "
+        "4.5 %; predictions are 2 % too slow in the median."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "of", "verdict"),
+    [
+        (0.03, {}, "1 of 1 prediction (learned) is within 10 % of the measured time. net: predicted 10.3 ms, measured "
+                   "10 ms (+3.0 %)."),
+        (-0.5, {}, "0 of 1 prediction (learned) is within 10 % of the measured time. net: predicted 5 ms, measured 10 "
+                   "ms (-50.0 %)."),
+        (0.0, {"between": 0.3}, "Nothing could be decided of 1 model: 2 processes differ by 30 %."),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_one_model(error: float, of: dict[str, Any], verdict: str) -> None:
+    assert of_one(error, **of)["verdict"] == verdict
+
+
+def test_a_bias_is_a_share_and_a_word() -> None:
+    said = validation_of([pair(f"net{i}", -0.06) for i in range(3)]).to_dict()["verdict"]
+    assert said.endswith("predictions are 6 % too fast in the median.")
+    assert of_none_off().endswith("there is no bias.")
+
+
+def of_none_off() -> str:
+    return str(validation_of([pair("a", 0.0), pair("b", 0.004)]).to_dict()["verdict"])
+
+
+def test_the_quality_of_the_judged(plain: dict[str, Any]) -> None:
+    assert validation_words.quality(plain["summary"]) == (
+        "Of 5 decided rows: 60 % within 5 %, 60 % within 10 % (95 % interval 23 % to 88 %), 80 % within 20 %; median "
+        "error 4.5 %, mean 11.1 %, 90th percentile 23.0 %; bias +2.0 %; Spearman 1.000, Kendall 1.000."
+    )
+    assert validation_words.intervals(plain["summary"]) == (
+        "The 90 % intervals hold 60 % of the measurements, and are 20 % of the prediction wide; the 80 % intervals "
+        "60 % and 10 %."
+    )
+    assert validation_words.noise(plain).startswith("Noise ceiling: two measurements of a model differ by 2.0 %")
+    assert validation_words.quality(of_one(0.0, between=0.5)["summary"]) == ""
+
+
+def test_a_hash_that_does_not_fit_is_said(plain: dict[str, Any]) -> None:
+    assert validation_words.frozen(plain).startswith("Predictions frozen at 2026-11-27T10:00:00Z, before anything")
+    edited = json.loads(json.dumps(plain))
+    edited["frozen"]["record"]["models"][0]["predictions"][0]["latency_s"] = 1.0
+    assert "are not those that were frozen" in validation_words.frozen(edited)
+
+
+def test_what_holds_of_all_models_is_said_once(everything: dict[str, Any]) -> None:
+    said = list(validation_words.remarks(everything))
+    assert said.count("Intervals of few networks.") == 1
+    assert "cc_small: undecided, as 2 processes differ by 30 %." in said
+    assert "two_inputs: odd." in said
+    assert "Left out: unknown model 'nope'." in said
+    assert said[0].startswith("The predictions are for another environment")
+    many = validation_of([pair(f"net{i}", 0.0, notes=("hot",)) for i in range(5)] + [pair("cold", 0.0)]).to_dict()
+    assert "5 models: hot." in validation_words.remarks(many)
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    data = validation_of([]).to_dict()
+    assert data["verdict"].startswith("Nothing was measured")
+    assert "Nothing was measured" in terminal(data)
+    assert len(render_validation_csv(data).splitlines()) == 1
+    assert "Nothing was measured" in render_validation_markdown(data)
+    assert "Nothing was measured" in render_page(data, plotlyjs="cdn")
+
+
+# --- the terminal -----------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_of_80_columns(plain: dict[str, Any], golden: Golden) -> None:
+    text = terminal(plain)
+    golden(text, "validation.txt")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_all_that_may_be_said_on_80_columns(everything: dict[str, Any], golden: Golden) -> None:
+    text = terminal(everything)
+    golden(text, "validation_everything.txt")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_wide_terminal_has_the_interval_of_the_measurement(everything: dict[str, Any]) -> None:
+    assert "95 % interval" in next(line for line in terminal(everything, 120).splitlines() if "misses first" in line)
+    assert "kernel classes" not in terminal(everything, top=0)
+    assert "2 of 5 kernel classes" in terminal(everything, top=2)
+
+
+def test_misses_come_first(plain: dict[str, Any]) -> None:
+    assert [row["model"] for row in validation_words.worst_first(plain)] == [
+        "bb_small", "cc_large", "bb_large", "cc_small", "cc_xl", "cc_xxl", "aa_large", "aa_small",
+    ]  # fmt: skip
+
+
+def test_names_cannot_steer_a_terminal(everything: dict[str, Any]) -> None:
+    assert "\x1b" not in terminal(evil(everything))
+
+
+# --- text for others --------------------------------------------------------------------------------------------------
+
+
+def test_the_csv_has_a_line_a_model_and_estimator(everything: dict[str, Any]) -> None:
+    rows = list(csv.DictReader(io.StringIO(render_validation_csv(everything))))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == len(everything["rows"])
+    for row, each in zip(rows, everything["rows"], strict=True):
+        assert (row["model"], row["estimator"], row["verdict"]) == (each["model"], each["estimator"], each["verdict"])
+        assert float(row["predicted_s"]) == each["predicted_s"]
+        assert float(row["measured_ci95_low_s"]) == each["measured_ci95_s"][0]
+        assert (row["interval90_high_s"] == "") == (each["interval90_s"] is None)
+    assert rows[-1]["input_shape"] == "1x3x8x8 1"
+
+
+def test_markdown(everything: dict[str, Any], golden: Golden) -> None:
+    golden(render_validation_markdown(everything), "validation.md.txt")
+    assert "<script>" not in render_validation_markdown(evil(everything))
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def table(page: Page, name: str) -> Table:
+    found = page.context[f"{name}_table"]
+    assert isinstance(found, Table)
+    return found
+
+
+def by_role(page: Page, figure: str, role: str) -> list[Any]:
+    return [trace for trace in page.figures[figure].data if (trace.meta or {}).get("role") == role]
+
+
+def test_each_model_is_a_mark_and_a_row_of_the_same_number(plain: dict[str, Any]) -> None:
+    page = page_of(plain)
+    rows = validation_words.worst_first(plain)
+    marks = by_role(page, "scatter", "verdict")
+    assert [mark.name for mark in marks] == ["right", "undecided", "wrong"]
+    items = {item: (x, y) for mark in marks for item, x, y in zip(mark.customdata, mark.x, mark.y, strict=True)}
+    assert items == {i: (row["measured_s"], row["predicted_s"]) for i, row in enumerate(rows)}
+    assert [row[0].text for row in table(page, "row").cells()] == [row["model"] for row in rows]
+    assert table(page, "row").linked
+
+
+def test_whiskers_end_where_the_intervals_do(plain: dict[str, Any]) -> None:
+    rows = validation_words.worst_first(plain)
+    for mark in by_role(page_of(plain), "scatter", "verdict"):
+        for i, item in enumerate(mark.customdata):
+            assert mark.y[i] + mark.error_y.array[i] == pytest.approx(rows[item]["interval90_s"][1])
+            assert mark.x[i] - mark.error_x.arrayminus[i] == pytest.approx(rows[item]["measured_ci95_s"][0])
+
+
+def test_the_line_and_the_band(plain: dict[str, Any]) -> None:
+    page = page_of(plain)
+    figure = page.figures["scatter"]
+    (line,) = by_role(page, "scatter", "identity")
+    assert list(line.x) == list(line.y)
+    low, high = by_role(page, "scatter", "band")
+    assert [band.y[0] / band.x[0] for band in (low, high)] == pytest.approx([0.9, 1.1])
+    assert high.fill == "tonexty"
+    assert figure.layout.xaxis.range == figure.layout.yaxis.range, "so that the line is the diagonal"
+    ends = [10**end for end in figure.layout.xaxis.range]
+    for row in plain["rows"]:
+        assert ends[0] < row["predicted_s"] < ends[1]
+        assert ends[0] < row["measured_s"] < ends[1]
+
+
+def test_other_estimators_wait_in_the_legend(plain: dict[str, Any]) -> None:
+    others = by_role(page_of(plain), "scatter", "other")
+    assert [(other.name, other.visible) for other in others] == [
+        ("roofline", "legendonly"),
+        ("calibrated", "legendonly"),
+    ]
+    assert list(others[0].y) == [row["predicted_s"] for row in plain["rows"] if row["estimator"] == "roofline"]
+
+
+def test_each_family_has_a_line(plain: dict[str, Any]) -> None:
+    page = page_of(plain)
+    axis = page.figures["families"].layout.yaxis
+    names = [group["family"] for group in plain["families"]]
+    assert list(axis.ticktext) == names
+    assert axis.range == (len(names) - 0.5, -0.5), "the first is at the top"
+    rows = validation_words.worst_first(plain)
+    for mark in by_role(page, "families", "verdict"):
+        for item, x, y in zip(mark.customdata, mark.x, mark.y, strict=True):
+            assert (rows[item]["error"], rows[item]["family"]) == (x, names[y])
+
+
+def test_kernel_classes_have_bars_and_worst_layers_reasons(everything: dict[str, Any]) -> None:
+    page = page_of(everything)
+    (bars,) = page.figures["kernels"].data
+    assert list(bars.x) == [row["error"] for row in everything["kernels"]]
+    assert bars.y == tuple(range(len(everything["kernels"])))
+    worst = table(page, "worst").cells()
+    assert [row[0].text for row in worst] == [row["layer"] for row in everything["worst_layers"]]
+    assert worst[0][-1].text == everything["worst_layers"][0]["reason"]
+    assert worst[0][5].text == "\N{MINUS SIGN}1.2 ms"
+
+
+def test_each_layer_is_twice_under_the_roofline_and_joined(everything: dict[str, Any]) -> None:
+    page = page_of(everything)
+    ceiling, joint, predicted, measured = page.figures["roofline"].data
+    rows = [row for row in everything["layers"][0]["rows"] if row["macs"] and row["measured_s"]]
+    rows.sort(key=lambda row: -row["measured_s"])
+    assert list(predicted.y) == pytest.approx([row["macs"] / row["predicted_s"] for row in rows])
+    assert list(measured.y) == pytest.approx([row["macs"] / row["measured_s"] for row in rows])
+    assert list(measured.x) == list(predicted.x) == pytest.approx([row["macs"] / row["mem_bytes"] for row in rows])
+    assert list(joint.y)[:3] == [predicted.y[0], measured.y[0], None]
+    assert max(ceiling.y) == everything["hardware"]["peak_macs_per_s"]
+    assert ceiling.y[0] == pytest.approx(everything["hardware"]["bandwidth_bytes_per_s"] * ceiling.x[0])
+    assert len(table(page, "layer").rows) == len(rows)
+
+
+def test_every_layered_model_can_be_chosen() -> None:
+    data = validation_of([layered("one", 0.3), layered("two", 0.01), pair("plain", 0.0)]).to_dict()
+    page = page_of(data)
+    assert page.context["layered"] == ["one", "two"], "that which is missed most comes first"
+    assert len(page.data["rooflines"]) == 2
+    assert page.data["rooflines"][0] == [trace.to_plotly_json() for trace in page.figures["roofline"].data]
+
+
+def test_without_layers_there_are_no_such_figures(plain: dict[str, Any]) -> None:
+    assert set(page_of(plain).figures) == {"scatter", "families"}
+    text = render_page(plain, plotlyjs="cdn")
+    assert "Under the roofline" not in text
+    assert "Layers were not timed" in text
+
+
+def test_everything_is_on_the_page(everything: dict[str, Any]) -> None:
+    page = page_of(everything)
+    assert set(page.figures) == {"scatter", "families", "kernels", "roofline"}
+    text = render_page(everything, plotlyjs="cdn")
+    for part in (everything["frozen"]["sha256"], "threads.affinity", "composed", "no kernel class of its own",
+                 "roofline calibrate", "versions.torch is 3, and 2 before", "It was interrupted"):  # fmt: skip
+        assert part in text, part
+    for tile in ("right", "error", "bias", "ranks", "coverage", "undecided", "noise", "factor"):
+        assert f'id="tile-{tile}"' in text
+
+
+def test_long_names_are_short_on_a_phone() -> None:
+    family = "a_family_with_a_very_long_name_that_does_not_end"
+    names = page_of(validation_of([pair("net", 0.0, family=family)]).to_dict()).data["names"]["families"]
+    assert {width: len(shown[0]) for width, shown in names.items()} == NAME_CHARACTERS
+
+
+def test_a_saved_validation_that_does_not_fit_is_one_line(everything: dict[str, Any]) -> None:
+    broken = {**everything, "families": everything["families"][:1]}
+    with pytest.raises(RooflineError, match="edited"):
+        page_of(broken)
+
+
+def test_names_cannot_become_markup(everything: dict[str, Any]) -> None:
+    assert "<script>alert(1)" not in render_page(evil(everything), plotlyjs="cdn")
+
+
+def test_errors_are_finite_on_the_page() -> None:
+    """A layer that is predicted to cost nothing has no place on a logarithmic axis, and a reason."""
+    one, other = layered()
+    one = replace(one, layers=tuple(replace(layer, latency_s=0.0 if layer.name == "stem" else layer.latency_s)
+                                    for layer in one.layers))  # fmt: skip
+    data = validation_of([(one, other)]).to_dict()
+    page = page_of(data)
+    assert all(math.isfinite(y) for trace in page.figures["roofline"].data for y in trace.y if y is not None)
+    assert {row["layer"]: row["reason"] for row in data["worst_layers"]}["stem"] == "it is predicted to cost nothing"

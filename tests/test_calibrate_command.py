@@ -1,0 +1,155 @@
+"""`roofline calibrate`, from the command line; what is measured is made up here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline.calibration import collect
+from roofline.calibration.data import Calibration
+from roofline.calibration.file import load, save
+from roofline.errors import BusyError
+from roofline.profiles import load_profile
+from tests.calibration.made import ANCHOR, make_calibration, make_wholes
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+FACTOR = {"median": 1.1, "p10": 1.0, "p90": 1.4, "n": 90}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def made(**changes: Any) -> Calibration:
+    return make_calibration(anchor={**ANCHOR, "factor": FACTOR}, wholes=make_wholes(["menu-0", "menu-7"]), **changes)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[collect.Request, Calibration | None]]:
+    calls: list[tuple[collect.Request, Calibration | None]] = []
+
+    def calibrate(request: collect.Request, *, base: Any, progress: Any) -> tuple[Calibration, bool]:
+        request.check()
+        calls.append((request, base))
+        return made(), False
+
+    monkeypatch.setattr(collect, "calibrate", calibrate)
+    return calls
+
+
+def test_a_profile_and_a_calibration_beside_it(command: Command, asked: list[Any], here: Path) -> None:
+    done = command("calibrate", "-o", "mine.yaml")
+    assert done.returncode == 0
+    profile = load_profile(here / "mine.yaml")
+    assert profile.calibration == here / "mine.calibration.npz"
+    assert profile.peak("fp32") == 120e9
+    assert load(here / "mine.calibration.npz").ops.key.tolist() == made().ops.key.tolist()
+    assert "2 kernel calls in 2 synthetic networks" in done.stdout
+    assert "1.10 times as slow as at its reference state (80 % of the time 1.00 to 1.40)" in done.stdout
+    assert "roofline validate MODEL... --hw mine.yaml" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "budget_s"), [("90", 90), ("90s", 90), ("2m", 120), ("1.5m", 90), ("1h", 3600), ("30 s", 30)]
+)
+def test_options_reach_it(text: str, budget_s: float, command: Command, asked: list[Any]) -> None:
+    command("calibrate", "--budget", text, "--threads", 1, "--dtype", "bf16", "--mode", "channels_last", "--seed", 4,
+            "--quiet-wait", "0")  # fmt: skip
+    (request, base), *_ = asked
+    assert base is None
+    assert request == collect.Request(
+        budget_s=budget_s, threads=1, dtype="bf16", mode="channels_last", seed=4, quiet_wait_s=0
+    )
+
+
+def test_extending_goes_on_with_other_networks(command: Command, asked: list[Any], here: Path) -> None:
+    save(made(mode="channels_last"), here / "local.calibration.npz")
+    assert command("calibrate", "--extend").returncode == 0
+    request, base = asked[0]
+    assert base.wholes.network.tolist() == ["menu-0", "menu-7"]
+    assert (request.mode, request.seed, request.threads) == ("channels_last", 8, 2)
+
+
+def test_after_ctrl_c_what_there_is_is_kept(command: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = ("it was stopped by hand: --extend adds to it",)
+    monkeypatch.setattr(collect, "calibrate", lambda *given, **how: (replace(made(), notes=notes), True))
+    done = command("calibrate")
+    assert done.returncode == 130
+    assert load(here / "local.calibration.npz").notes == notes
+    assert "note: it was stopped by hand: --extend adds to it" in done.stdout
+
+
+def test_a_busy_machine_has_an_exit_code_of_its_own_and_overwrites_nothing(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*given: Any, **how: Any) -> Any:
+        raise BusyError("other processes used the cores for 60 s")
+
+    (here / "local.yaml").write_text("as it was")
+    monkeypatch.setattr(collect, "calibrate", busy)
+    done = command("calibrate")
+    assert done.returncode == 3
+    assert done.stderr == "roofline: other processes used the cores for 60 s\n"
+    assert (here / "local.yaml").read_text() == "as it was"
+    assert [path.name for path in here.iterdir()] == ["local.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--budget", "soon"), "'soon' is no duration"),
+        (("--budget", "5s"), "too small to fit anything: 10 s at least"),
+        (("--budget", "-3"), "no duration"),
+        (("--device", "cuda"), "only cpu can be calibrated"),
+        (("--mode", "compile"), "unknown mode 'compile'"),
+        (("-o", "local.json"), "name it local.yaml"),
+        (("-o", "nowhere/local.yaml"), "nowhere"),
+        (("--extend",), "there is no calibration to extend"),
+        (("--threads", "0"), "0 is not in the range"),
+    ],
+)
+def test_bad_input_is_one_line(
+    options: tuple[str, ...], message: str, command: Command, asked: list[Any], here: Path
+) -> None:
+    done = command("calibrate", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 or done.stderr.startswith("Usage")
+    assert not list(here.iterdir())
+
+
+def test_extending_leaves_nothing_to_choose(command: Command, asked: list[Any], here: Path) -> None:
+    save(made(), here / "local.calibration.npz")
+    done = command("calibrate", "--extend", "--threads", 1)
+    assert done.returncode == 2
+    assert "leave out --threads" in done.stderr
+
+
+def test_a_damaged_calibration_is_not_extended_and_not_overwritten(
+    command: Command, asked: list[Any], here: Path
+) -> None:
+    file = here / "local.calibration.npz"
+    save(made(), file)
+    cut = file.read_bytes()[:-100]
+    file.write_bytes(cut)
+    done = command("calibrate", "--extend")
+    assert done.returncode == 2
+    assert "cut short or changed" in done.stderr
+    assert file.read_bytes() == cut
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(
+    command: Command, asked: list[Any], here: Path
+) -> None:
+    (here / "closed").mkdir(mode=0o500)
+    assert command("calibrate", "-o", "closed/local.yaml").returncode == 2
+    assert not asked
