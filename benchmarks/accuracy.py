@@ -1,6 +1,6 @@
 """How accurate predictions on this machine are: the tables of docs/accuracy.md.
 
-    python benchmarks/accuracy.py [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--rows N] [--write]
+    python benchmarks/accuracy.py [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--every N] [--write]
 
 Calibrates for as long as `--longest`, of which `--budget` counts as the calibration that is judged; freezes its
 predictions of all test rows, measures these in two processes, and joins. What the rest of the calibration and the parts
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -172,11 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--max-time", type=float, default=3.0, help="seconds of timing each row in each process, at most"
     )
-    parser.add_argument("--rows", type=int, help="only the first so many test rows")
+    parser.add_argument("--every", type=int, default=1, help="take only every so manieth test row")
     parser.add_argument("--out", type=Path, help="folder to keep all in; calibrations that are there are used")
     parser.add_argument("--write", action="store_true", help="write docs/accuracy.md")
     given = parser.parse_args(arguments)
-    out = given.out or Path(tempfile.mkdtemp())
+    out = (given.out or Path(tempfile.mkdtemp())).resolve()
+    os.chdir(ROOT)  # the references of the rows are relative to it
     out.mkdir(parents=True, exist_ok=True)
     longest = _calibration(out / "longest.npz", given.longest, given.mode)
     count = max(5, round(len(longest.wholes) * given.budget / given.longest))
@@ -185,8 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_text(out / "local.yaml", profile_of(calibration, "local", file="local.calibration.npz"))
     hardware = load_profile(out / "local.yaml")
     asked = [
-        Asked(reference=_from_here(row.reference), family=row.family, input_size=row.input_size, batch=row.batch)
-        for row in TEST_ROWS[: given.rows]
+        Asked(reference=row.reference, family=row.family, input_size=row.input_size, batch=row.batch)
+        for row in TEST_ROWS[:: given.every]
     ]
     _, known = known_estimators(hardware)
     how = setup(calibration)
@@ -223,11 +225,6 @@ def _calibration(path: Path, budget_s: float, mode: str) -> Calibration:
     print(f"calibrated in {time.monotonic() - start_s:.0f} s", file=sys.stderr)
     save(made, path)
     return made
-
-
-def _from_here(reference: str) -> str:
-    """A file's reference from any folder."""
-    return str(ROOT / reference) if ".py:" in reference else reference
 
 
 def filled(page: str, parts: Mapping[str, str]) -> str:

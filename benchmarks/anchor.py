@@ -46,6 +46,7 @@ CANDIDATES: Mapping[str, tuple[str, ...]] = {
     "block at 56": ("block 56",),
     "blocks at 28 and 14": ("block 28", "block 14"),
     "blocks at 56, 28 and 14": ("block 56", "block 28", "block 14"),
+    "these and the product": ("block 56", "block 28", "block 14", "product", "product"),  # 0.6 and 0.4
 }
 
 

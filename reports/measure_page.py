@@ -36,7 +36,7 @@ CONVENTIONS = (
     "says how well this run knows its median; what another process or day would give differs by more.",
     "At reference: each sample over how many times as long as at the machine's reference state the anchor took, the "
     "median of the anchors nearest in time. The anchor is a matrix product, a chain of convolutions and a copy; its "
-    "factor is the ratio of the chain to its time at that state.",
+    "factor is the geometric mean of the ratios of the first two to that state, with weights of 0.4 and 0.6.",
     "Samples under heavy contention are kept and marked, and are not in the medians.",
     "Models run in eval mode under torch.inference_mode, with weights and inputs drawn at random.",
 )

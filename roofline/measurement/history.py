@@ -31,8 +31,8 @@ from roofline.measurement.store import Kept, Times, default_path, read
 
 SCHEMA = "roofline/history/1"
 NOT_COMPARED = frozenset({"contended", "throttled"})  # statuses of a median that is not the model's own
-UNKNOWN_NOISE = 0.10  # at the reference state 99 % of the medians of two processes agreed within it, of 13 networks in
-# 8 processes (docs/measuring.md, "What the anchor is worth")
+UNKNOWN_NOISE = 0.10  # at the reference state 85 to 98 % of the medians of two processes agreed within it, of two sets
+# of 13 networks (docs/measuring.md, "What the anchor is worth")
 RAW_NOISE = 0.30  # without an anchor: the median spread there of what the same work takes in 8 processes
 
 

@@ -33,7 +33,8 @@ def test_parts_count_as_their_weights_say(
 
 
 def test_what_weighs_nothing_changes_nothing() -> None:
-    assert factor_of((5.0, 3.0, 0.1), (1.0, 2.0, 1.0), TorchAnchor.weights) == pytest.approx(1.5)  # the chain alone
+    weights = (0.25, 0.75, 0.0)
+    assert factor_of((16.0, 2.0, 0.1), (1.0, 2.0, 1.0), weights) == pytest.approx(2.0)  # 16 ** 0.25
 
 
 @given(TIMES, TIMES, TIMES)
