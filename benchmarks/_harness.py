@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: interleaved timing, targets, and the words for where they ran."""
+"""What the benchmarks share: interleaved timing, targets, the words for where they ran, and tables in a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -143,3 +143,20 @@ def print_targets(console: Console, targets: Sequence[Target], timings: Mapping[
     if unsteady:
         apart = f"Unsteady (quartiles over {STEADY:.0%} of the median apart): {', '.join(unsteady)}."
         console.print(apart, "Repeat the run on an idle machine.", style="yellow")
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table, all columns but the first to the right."""
+    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def filled(page: str, parts: Mapping[str, str]) -> str:
+    """The text of a page, with these parts between their marks."""
+    for name, part in parts.items():
+        before, mark, rest = page.partition(f"<!-- made: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        assert mark, f"the page has no place for {name}"
+        assert end, f"the place for {name} has no end"
+        page = f"{before}{mark}\n{part}\n\n{end}{after}"
+    return page

@@ -25,6 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
+from benchmarks._harness import filled, markdown
 from benchmarks.networks import TEST_ROWS
 from roofline.calibration.ablations import ablations
 from roofline.calibration.collect import Request, calibrate
@@ -54,11 +55,6 @@ def first_networks(calibration: Calibration, count: int) -> Calibration:
         return kind(**{name: getattr(table, name)[rows] for name in kind.__dataclass_fields__})
 
     return replace(calibration, ops=kept(calibration.ops, OpTimes), wholes=kept(calibration.wholes, WholeTimes))
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -116,7 +112,7 @@ def estimator_table(validation: Validation) -> str:
         for level in (80, 90)
     )
     return (
-        table(["estimator", *STATISTICS], rows)
+        markdown(["estimator", *STATISTICS], rows)
         + "\n\nSteady rows are those whose measurement is fit to judge by, whatever was predicted: all estimators have"
         + " the same. Decided rows leave out those, too, whose measurement straddles the limit for this estimator."
         + f"\n\nCoverage of the intervals of {validation.judged}, decided rows: {covered}."
@@ -128,7 +124,7 @@ def family_table(validation: Validation) -> str:
         [each["family"], str(each["n"]), percent(each["median_error"]), percent(each["bias"])]
         for each in validation.families()
     ]
-    return table(["family", "rows", "median error", "bias"], rows)
+    return markdown(["family", "rows", "median error", "bias"], rows)
 
 
 def predictions_of(estimator: Estimator, graphs: Sequence[Graph]) -> list[float]:
@@ -139,7 +135,7 @@ def ablation_table(calibration: Calibration, rows: Sequence[Row], graphs: Sequen
     lines = [["all of it", *judged(rows, [row.guess.latency_s for row in rows])]]
     for missing, estimator in ablations(calibration, name).items():
         lines.append([missing, *judged(rows, predictions_of(estimator, graphs))])
-    return table(["estimator", *STATISTICS], lines)
+    return markdown(["estimator", *STATISTICS], lines)
 
 
 def budget_table(longest: Calibration, seconds: float, rows: Sequence[Row], graphs: Sequence[Graph]) -> str:
@@ -149,7 +145,7 @@ def budget_table(longest: Calibration, seconds: float, rows: Sequence[Row], grap
         estimator = best(estimators(part, None))
         cells = judged(rows, predictions_of(estimator, graphs))
         lines.append([f"{share * seconds:.0f} s", str(len(part.wholes)), f"{len(part.ops):,}", *cells])
-    return table(["about", "networks", "kernel calls", *STATISTICS], lines)
+    return markdown(["about", "networks", "kernel calls", *STATISTICS], lines)
 
 
 def worst_table(validation: Validation) -> str:
@@ -161,7 +157,7 @@ def worst_table(validation: Validation) -> str:
         ]
         for row in rows
     ]  # fmt: skip
-    return table(["network", "input", "batch", "predicted ms", "measured ms", "error", "verdict"], lines)
+    return markdown(["network", "input", "batch", "predicted ms", "measured ms", "error", "verdict"], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -225,17 +221,6 @@ def _calibration(path: Path, budget_s: float, mode: str) -> Calibration:
     print(f"calibrated in {time.monotonic() - start_s:.0f} s", file=sys.stderr)
     save(made, path)
     return made
-
-
-def filled(page: str, parts: Mapping[str, str]) -> str:
-    """The page with these parts between their marks."""
-    for name, part in parts.items():
-        before, mark, rest = page.partition(f"<!-- made: {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        assert mark, f"{PAGE} has no place for {name}"
-        assert end, f"the place for {name} in {PAGE} has no end"
-        page = f"{before}{mark}\n{part}\n\n{end}{after}"
-    return page
 
 
 if __name__ == "__main__":

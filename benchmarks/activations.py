@@ -21,6 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
 import roofline
+from benchmarks._harness import filled, markdown
 from roofline.activation_comparison import LABELS, ActivationComparison, Row, compare_activations, interval_of
 from roofline.elementwise import Elementwise, measure_elementwise
 from roofline.hardware import ACTIVATIONS as FUSIBLE
@@ -37,11 +38,6 @@ ORDER = (
     "mish", "se_relu", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max",
 )  # fmt: skip
 V3, V3_PLACES = "mobilenetv3_large_100", (("pixel4_cpu", "fp32"), ("raspberrypi_4", "fp32"))
-
-
-def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def with_vector_rate() -> Hardware:
@@ -79,7 +75,7 @@ def predicted(comparison: ActivationComparison) -> str:
         *(f"`{place}`" for place in PROFILES),
         "vector rate",
     )
-    return table(heads, rows())
+    return markdown(heads, rows())
 
 
 def _ratio(comparison: ActivationComparison, row: Row, place: str) -> str:
@@ -102,7 +98,7 @@ def mobileone(comparison: ActivationComparison) -> str:
             yield LABELS[found.act], *theirs, *map(significant, ours)
 
     heads = ("activation", "published", "x ReLU", *(f"`{place}`" for place in PROFILES), "vector rate")
-    return table(heads, lines())
+    return markdown(heads, lines())
 
 
 def agreements(comparison: ActivationComparison) -> str:
@@ -114,7 +110,7 @@ def agreements(comparison: ActivationComparison) -> str:
             where = names.get(item.place, f"`{item.place}`")
             yield where, str(item.agree), str(item.tied), str(len(item.reversed)), turned
 
-    return table(("where", "same order", "equal", "other way round", "published so"), lines())
+    return markdown(("where", "same order", "equal", "other way round", "published so"), lines())
 
 
 def mobilenetv3() -> str:
@@ -140,7 +136,7 @@ def mobilenetv3() -> str:
             name = f"published: {device}, {runtime}"
             yield name, milliseconds(found_s["relu"]), milliseconds(found_s["hardswish"]), ratio
 
-    return table(("where", "ReLU, ms", "h-swish, ms", "h-swish / ReLU"), lines())
+    return markdown(("where", "ReLU, ms", "h-swish, ms", "h-swish / ReLU"), lines())
 
 
 def predicted_tables() -> dict[str, str]:
@@ -171,7 +167,7 @@ def measured(comparison: ActivationComparison) -> str:
                    row.measurement.status)  # fmt: skip
 
     heads = ("activation", "ms (95 %)", "x ReLU", "95 % of the ratio", "status")
-    return f"{_machine(comparison.run.environment if comparison.run else {})}\n\n{table(heads, lines())}"
+    return f"{_machine(comparison.run.environment if comparison.run else {})}\n\n{markdown(heads, lines())}"
 
 
 def elementwise(result: Elementwise) -> str:
@@ -182,7 +178,7 @@ def elementwise(result: Elementwise) -> str:
     parts = [_machine(result.run.environment)]
     for in_place, title in ((False, "out of place"), (True, "in place")):
         heads = (f"{title}, GB/s", *(f"{level.name}, {binary_size(level.footprint_bytes)}" for level in result.levels))
-        parts.append(table(heads, lines(in_place)))
+        parts.append(markdown(heads, lines(in_place)))
     return "\n\n".join([*parts, *result.notes()])
 
 
@@ -219,17 +215,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n## {name}\n\n{part}")
         return
     write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), parts))
-
-
-def filled(page: str, parts: Mapping[str, str]) -> str:
-    """The page with these parts between their marks."""
-    for name, part in parts.items():
-        before, mark, rest = page.partition(f"<!-- made: {name} -->\n")
-        _, end, after = rest.partition("<!-- end -->")
-        assert mark, f"{PAGE} has no place for {name}"
-        assert end, f"the place for {name} in {PAGE} has no end"
-        page = f"{before}{mark}\n{part}\n\n{end}{after}"
-    return page
 
 
 if __name__ == "__main__":

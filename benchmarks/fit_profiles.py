@@ -17,7 +17,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
+
 import roofline
+from benchmarks._harness import markdown
 from roofline.fit import Fit, fit, infer, parameter_text
 from roofline.fit_profile import ridge_text, to_yaml
 from roofline.fit_terms import Form, Rows, load_rows
@@ -130,11 +133,6 @@ def in_form(rows: Rows, terms: Form) -> Fit:
 # --- the tables -------------------------------------------------------------------------------------------------------
 
 
-def table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    lines = [heads, ["---", *(["---:"] * (len(heads) - 1))], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def ranks(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
@@ -155,7 +153,7 @@ def summary(fits: dict[str, Fit]) -> str:
         "profile", "rows", "terms", "terms chosen in each fold: mean %, median %, r_s",
         "these terms: mean %, median %, r_s", "earlier trial: mean %, r_s", "MACs: r_s",
     )  # fmt: skip
-    return table(heads, rows())
+    return markdown(heads, rows())
 
 
 def parameters(fits: dict[str, Fit]) -> str:
@@ -176,7 +174,7 @@ def table_6(fits: dict[str, Fit]) -> str:
             return ""
         return f"{row.latency_s * 1e3:g}: {row.loo_predicted_s * 1e3:.3g} ({100 * row.loo_error:+.0f} %)"
 
-    return table(("network", *(f"`{d}`" for d in fits)), ((f"`{n}`", *(cell(d, n) for d in fits)) for n in names))
+    return markdown(("network", *(f"`{d}`" for d in fits)), ((f"`{n}`", *(cell(d, n) for d in fits)) for n in names))
 
 
 def table_16() -> str:
@@ -192,7 +190,7 @@ def table_16() -> str:
                     ranks(result.spearman_macs), f"{what.table_16[2]:.3f}",
                 )  # fmt: skip
 
-    return table(
+    return markdown(
         ("profile", "counted", "rows", "paper: ridge point", "ours (10 % band), MACs/byte", "mean error, %", "r_s",
          "paper: r_s", "r_s of MACs", "paper: r_s of MACs"),
         rows(),
@@ -207,7 +205,7 @@ def one_form() -> str:
             cells = [f"{100 * result.loo_mape:.1f} / {ranks(result.loo_spearman)}" for result in results]
             yield (", ".join(f"`{term}`" for term in form) or "peak and bandwidth alone", str(count), *cells)
 
-    return table(("terms", "parameters", *(f"`{device}`" for device in DEVICES)), rows())
+    return markdown(("terms", "parameters", *(f"`{device}`" for device in DEVICES)), rows())
 
 
 def ablations(fits: dict[str, Fit]) -> str:
@@ -225,7 +223,7 @@ def ablations(fits: dict[str, Fit]) -> str:
             yield f"`{network}`", f"`{device}`", f"{published_ms:g}", f"{predicted_ms:.2f}", error, *changes
 
     heads = ("network", "profile", "published, ms", "predicted, ms", "error", "change published", "change predicted")
-    return table(heads, rows())
+    return markdown(heads, rows())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -55,7 +55,7 @@ def page(data: Plain) -> Page:
         },
         figures={"scatter": _scatter(rows), "residuals": _residuals(rows), "ridge": _ridge(ridges)},
         data={
-            "names": {width: [_clipped(row["name"], most) for row in rows] for width, most in NAME_CHARACTERS.items()}
+            "names": {width: [shortened(row["name"], most) for row in rows] for width, most in NAME_CHARACTERS.items()}
         },
         script="fit.js",
         conventions=_conventions(data),
@@ -135,13 +135,14 @@ def _conventions(data: Plain) -> tuple[str, ...]:
     )
 
 
-def _clipped(name: str, most: int) -> str:
+def shortened(name: str, most: int) -> str:
     """A name with no more characters than that: variants differ at their ends."""
     head = (most - 1) // 2
     return escape(name if len(name) <= most else f"{name[:head]}\N{HORIZONTAL ELLIPSIS}{name[head + 1 - most :]}")
 
 
-def _signed(share: float) -> str:
+def signed(share: float) -> str:
+    """A share with its sign, in percent."""
     return signed_percent(share).replace("-", MINUS)
 
 
@@ -167,7 +168,7 @@ def _row_table(rows: Sequence[Plain]) -> Table:
         (Column(key="macs", label="MACs", numeric=True), lambda row: Cell(si(row["macs"]), row["macs"])),
         (Column(key="latency_s", label="published", unit=unit, numeric=True), lambda row: time(row["latency_s"])),
         (Column(key="predicted_s", label="prediction", unit=unit, numeric=True), lambda row: time(row["predicted_s"])),
-        (Column(key="error", label="error", numeric=True), lambda row: Cell(_signed(row["error"]), row["error"])),
+        (Column(key="error", label="error", numeric=True), lambda row: Cell(signed(row["error"]), row["error"])),
         (
             Column(key="loo_predicted_s", label="unseen", unit=unit, numeric=True),
             lambda row: time(row["loo_predicted_s"]),
@@ -175,7 +176,7 @@ def _row_table(rows: Sequence[Plain]) -> Table:
         (
             Column(key="loo_error", label="error, unseen", numeric=True),
             lambda row: Cell(
-                _signed(row["loo_error"]), row["loo_error"], share=min(1.0, abs(row["loo_error"]) / largest)
+                signed(row["loo_error"]), row["loo_error"], share=min(1.0, abs(row["loo_error"]) / largest)
             ),
         ),
         (Column(key="loo_terms", label="terms, unseen"), lambda row: Cell(", ".join(row["loo_terms"]) or NONE)),
@@ -241,13 +242,14 @@ def _hover(row: Plain) -> str:
     lines = [
         f"{row['dtype']}, batch {row['batch']}{of_input}, {si(row['macs'])} MACs",
         f"published {seconds(row['latency_s'])}",
-        f"prediction {seconds(row['predicted_s'])}, {_signed(row['error'])}",
-        f"unseen {seconds(row['loo_predicted_s'])}, {_signed(row['loo_error'])}",
+        f"prediction {seconds(row['predicted_s'])}, {signed(row['error'])}",
+        f"unseen {seconds(row['loo_predicted_s'])}, {signed(row['loo_error'])}",
     ]
     return card(row["name"], lines)
 
 
-def _time_axis(title: str, limits: tuple[float, float]) -> dict[str, Any]:
+def time_axis(title: str, limits: tuple[float, float]) -> dict[str, Any]:
+    """A logarithmic axis of seconds between these."""
     low, high = map(math.log10, limits)
     few = high - low < DECADES_WITH_FEW_TICKS
     return log_axis(title, range=[low, high], ticksuffix="s", dtick="D2" if few else 1)
@@ -278,7 +280,7 @@ def _scatter(rows: Sequence[Plain]) -> go.Figure:
         data=[*lines, *marks],
         layout=layout(
             margin={"l": 8, "r": 12, "t": 40, "b": 8},
-            xaxis=_time_axis("published latency", limits), yaxis=_time_axis("prediction", limits),
+            xaxis=time_axis("published latency", limits), yaxis=time_axis("prediction", limits),
         ),
     )  # fmt: skip
 
@@ -305,7 +307,7 @@ def _residuals(rows: Sequence[Plain]) -> go.Figure:
             xaxis={"title": {"text": f"prediction / published {MINUS} 1"}, "tickformat": "+.0%", "zeroline": True},
             yaxis={
                 "autorange": "reversed", "tickmode": "array", "tickvals": places, "ticks": "",
-                "ticktext": [_clipped(row["name"], NAME_CHARACTERS["wide"]) for row in rows], "showgrid": False,
+                "ticktext": [shortened(row["name"], NAME_CHARACTERS["wide"]) for row in rows], "showgrid": False,
             },
         ),
     )  # fmt: skip

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from roofline import validation_words as words
 from roofline.reports.figures import card, color, escape, kind_color, layout, log_axis, log_limits, series
-from roofline.reports.fit_page import _clipped, _signed, _time_axis
+from roofline.reports.fit_page import shortened, signed, time_axis
 from roofline.reports.pages import seconds
 from roofline.units import percent, si, significant
 
@@ -35,7 +35,7 @@ def hover(row: Plain) -> str:
     lines = [
         f"predicted {seconds(row['predicted_s'])} ({row['estimator']})",
         f"measured {seconds(row['measured_s'])}, {' to '.join(map(seconds, row['measured_ci95_s']))}",
-        f"error {_signed(row['error'])}: {row['verdict']}",
+        f"error {signed(row['error'])}: {row['verdict']}",
     ]
     if row["interval90_s"] is not None:
         lines.insert(1, f"90 % interval {' to '.join(map(seconds, row['interval90_s']))}")
@@ -52,8 +52,8 @@ def scatter(data: Plain, rows: Sequence[Plain]) -> go.Figure:
     figure = go.Figure(
         layout=layout(
             margin=MARGIN,
-            xaxis=_time_axis("measured at the reference state", ends),
-            yaxis=_time_axis("predicted", ends),
+            xaxis=time_axis("measured at the reference state", ends),
+            yaxis=time_axis("predicted", ends),
         )
     )
     for factor, fill in ((1 - limit, None), (1 + limit, "tonexty")):
@@ -153,7 +153,7 @@ def kernels(data: Plain) -> go.Figure:
                 [
                     f"{words.counted(row['layers'], 'layer')}, {percent(row['share'])} of the time of all",
                     f"predicted {seconds(row['predicted_s'])}, measured {seconds(row['measured_s'])}",
-                    f"error {_signed(row['error'])}; of a layer {words.tenth(row['median_error'])} in the median",
+                    f"error {signed(row['error'])}; of a layer {words.tenth(row['median_error'])} in the median",
                 ],
             )
             for row in rows
@@ -179,7 +179,7 @@ def _names_axis(names: Sequence[str]) -> dict[str, Any]:
 
 def clipped(names: Sequence[str]) -> dict[str, list[str]]:
     """Names as there is room for them, in a wide window and on a phone."""
-    return {width: [_clipped(name, most) for name in names] for width, most in NAME_CHARACTERS.items()}
+    return {width: [shortened(name, most) for name in names] for width, most in NAME_CHARACTERS.items()}
 
 
 # --- the roofline -----------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def roofline_traces(data: Plain, rows: Sequence[Plain], ends: tuple[float, float
                 row["kernel"] or row["kind"],
                 f"predicted {seconds(row['predicted_s'])}, {si(row['macs'] / row['predicted_s'], 'MACs/s')}",
                 f"measured {seconds(row['measured_s'])}, {si(row['macs'] / row['measured_s'], 'MACs/s')}",
-                f"error {_signed(row['error'])}; {significant(row['macs'] / row['mem_bytes'])} MACs/byte",
+                f"error {signed(row['error'])}; {significant(row['macs'] / row['mem_bytes'])} MACs/byte",
             ],
         )
         for row in rows

@@ -12,7 +12,7 @@ from typing import Any
 from roofline import validation_words as words
 from roofline.reports import validation_charts as charts
 from roofline.reports.figures import color, kind_color
-from roofline.reports.fit_page import _signed
+from roofline.reports.fit_page import signed
 from roofline.reports.measure_page import environment_table
 from roofline.reports.pages import Device, Page, seconds, shape
 from roofline.reports.tables import Cell, Column, Table
@@ -161,7 +161,7 @@ def _row_table(rows: Sequence[Plain]) -> Table:
             [
                 Cell(row["model"], color=color(charts.VERDICTS[row["verdict"]][0])),
                 Cell(row["verdict"]),
-                Cell(_signed(row["error"]), row["error"], share=min(1.0, abs(row["error"]) / largest)),
+                Cell(signed(row["error"]), row["error"], share=min(1.0, abs(row["error"]) / largest)),
                 Cell(seconds(row["predicted_s"]), row["predicted_s"]),
                 Cell(_range(row["interval90_s"])),
                 Cell(seconds(row["measured_s"]), row["measured_s"]),
@@ -269,7 +269,7 @@ def _kernel_table(kernels: Sequence[Plain]) -> Table:
             Cell(percent(row["share"]), row["share"], share=min(1.0, row["share"])),
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),
             Cell(seconds(row["measured_s"]), row["measured_s"]),
-            Cell(_signed(row["error"]), row["error"]),
+            Cell(signed(row["error"]), row["error"]),
             _percent(row["median_error"]),
         ]
         for row in kernels
@@ -296,7 +296,7 @@ def _worst_table(layers: Sequence[Plain]) -> Table:
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),
             Cell(seconds(row["measured_s"]), row["measured_s"]),
             Cell(f"{'+' if row['excess_s'] > 0 else charts.MINUS}{seconds(abs(row['excess_s']))}", row["excess_s"]),
-            Cell(_signed(row["error"]), row["error"]),
+            Cell(signed(row["error"]), row["error"]),
             Cell(row["reason"]),
         ]
         for row in layers
@@ -322,7 +322,7 @@ def _layer_table(models: Sequence[Plain]) -> Table:
             Cell(significant(row["macs"] / row["mem_bytes"]), row["macs"] / row["mem_bytes"]),
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),
             Cell(seconds(row["measured_s"]), row["measured_s"]),
-            Cell(_signed(row["error"]), row["error"]),
+            Cell(signed(row["error"]), row["error"]),
         ]
         for model in models
         for row in charts.drawn_layers(model["rows"])

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from roofline.calibration.estimators import Estimate, Estimator
     from roofline.graph import Graph
 
-CHANNELS_LAST_DIMS = 4  # of a tensor that has that layout
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -329,7 +327,7 @@ def graph_of(asked: Asked) -> tuple[str, Graph]:
     import torch
 
     from roofline.loading import load
-    from roofline.measurement.subject import DTYPES
+    from roofline.measurement.subject import DTYPES, in_channels_last
     from roofline.trace import trace
 
     loaded = load(asked.reference, batch=asked.batch, input_size=asked.input_size, arguments=asked.arguments)
@@ -339,11 +337,7 @@ def graph_of(asked: Asked) -> tuple[str, Graph]:
         module.to(dtype=width)
         inputs = tuple(given.to(width) if given.is_floating_point() else given for given in inputs)
     if asked.mode == "channels_last":
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        inputs = tuple(
-            given.contiguous(memory_format=torch.channels_last) if given.dim() == CHANNELS_LAST_DIMS else given
-            for given in inputs
-        )
+        inputs = in_channels_last(module, inputs)
     return loaded.name, trace(module, inputs)
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import roofline
-from benchmarks.activations import PAGE, filled, predicted_tables
+from benchmarks._harness import filled
+from benchmarks.activations import PAGE, predicted_tables
 from roofline import ModelError, ProfileError, RooflineError, load_profile, models
 from roofline.activation_comparison import (
     ACTS,

@@ -37,7 +37,7 @@ from roofline.measurement.conditions import MAX_FACTOR
 from roofline.measurement.per_layer import align
 from roofline.measurement.replay import ClockStopwatch, Recording, own_cost_s, record, replay, use_bindings
 from roofline.measurement.stopping import MAX_LEFT_OUT
-from roofline.measurement.subject import DTYPES
+from roofline.measurement.subject import DTYPES, in_channels_last
 from roofline.trace import trace
 
 GROUP = 5  # networks that take turns
@@ -278,8 +278,7 @@ class _Session:
         given = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
         module = module.to(dtype)
         if self.request.mode == "channels_last":
-            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-            given = given.contiguous(memory_format=torch.channels_last) if given.dim() == 4 else given
+            (given,) = in_channels_last(module, [given])
         try:
             return _recorded(f"menu-{seed}", module, given, self.request.dtype)
         except (RooflineError, RuntimeError) as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.calibration.data import Calibration, mismatch
-from roofline.calibration.estimators import Estimate, Estimator, best, estimators, named
+from roofline.calibration.estimators import NAMES, Estimate, Estimator, best, estimators, named
 from roofline.calibration.file import load
 from roofline.errors import CalibrationError
 
@@ -86,22 +86,12 @@ def _loaded(path: Path, changed_ns: int | None) -> Calibration:
 
 
 def estimators_of(hardware: Hardware) -> dict[str, Estimator]:
-    """The estimators of a calibrated profile, by name; fitted once a process.
+    """The estimators of a calibrated profile, by name; `roofline.calibration.fitting.fit` fits once a process.
 
     Raises:
         CalibrationError: See `calibration_of`.
     """
-    return _fitted(hardware, calibration_of(hardware))
-
-
-_FITTED: dict[int, tuple[Calibration, dict[str, Estimator]]] = {}
-
-
-def _fitted(hardware: Hardware, calibration: Calibration) -> dict[str, Estimator]:
-    known = _FITTED.get(id(calibration))
-    if known is None or known[0] is not calibration:
-        known = _FITTED[id(calibration)] = (calibration, estimators(calibration, hardware))
-    return known[1]
+    return estimators(calibration_of(hardware), hardware)
 
 
 def estimate(graph: Graph, layers: LayerTable, hardware: Hardware, estimator: str | None = None) -> Estimates:
@@ -116,6 +106,8 @@ def estimate(graph: Graph, layers: LayerTable, hardware: Hardware, estimator: st
     Raises:
         CalibrationError: There is no such estimator, or the table is of another dtype or fused.
     """
+    if estimator is not None and estimator not in NAMES:
+        named({}, estimator)  # before a missing calibration is told
     calibration = calibration_of(hardware)
     if layers.fusion != "none" or layers.dtype != calibration.dtype:
         raise CalibrationError(
@@ -138,13 +130,10 @@ def predicted(prediction: Prediction, estimates: Estimates) -> Prediction:
 
 def in_layout_of(hardware: Hardware, module: nn.Module, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Put a module into the memory layout that a profile was calibrated in, and give the inputs in it."""
-    import torch
+    from roofline.measurement.subject import in_channels_last
 
-    if calibration_of(hardware).mode != "channels_last":
-        return tuple(inputs)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    last = torch.channels_last
-    return tuple(each.contiguous(memory_format=last) if each.dim() == 4 else each for each in inputs)
+    is_last = calibration_of(hardware).mode == "channels_last"
+    return in_channels_last(module, inputs) if is_last else tuple(inputs)
 
 
 def _warnings(calibration: Calibration) -> list[str]:

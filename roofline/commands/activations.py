@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roofline.commands.measure import TOO_NOISY, _progress
+from roofline.commands.measure import told
 from roofline.commands.options import (
     FORMAT,
     OUTPUT,
+    TOO_NOISY,
     ModelOptions,
     Pages,
     complete_hardware,
@@ -22,7 +23,7 @@ from roofline.commands.options import (
     model_options,
     page_options,
 )
-from roofline.commands.show import emit, format_of, show
+from roofline.commands.show import emit, format_of, live_line, show
 from roofline.errors import RooflineError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def activations(
             raise click.UsageError(f"--elementwise times functions {why}: leave out {what}")
         from roofline.elementwise import measure_elementwise
 
-        with _progress() as progress:
+        with live_line(told) as progress:
             result = measure_elementwise(acts, progress=progress, **how)
         _write_elementwise(result, format, output, pages)
         _end(ctx, result.run, is_told=_is_told(format, output))
@@ -134,7 +135,10 @@ def activations(
         from roofline.measurement.store import check
 
         check(db)
-    with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's file prints is no part of the result
+    with (
+        redirect_stdout(sys.stderr),
+        live_line(told) as progress,
+    ):  # what the user's file prints is no part of the result
         comparison = compare_activations(
             model or MODEL,
             acts=acts or ACTS,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from roofline.commands.show import live_line
 from roofline.errors import CalibrationError, OutputError
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def calibrate(
             raise CalibrationError(f"{beside}: there is no calibration to extend; leave out --extend to make one")
         base = load(beside)
         request = collect.extended(base, request)
-    with _progress() as progress:
+    with live_line(_told) as progress:
         calibration, is_interrupted = collect.calibrate(request, base=base, progress=progress)
     from roofline.calibration.profile import profile_of
     from roofline.output import write_text
@@ -125,27 +124,10 @@ def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[s
     yield f"Check it with: roofline validate MODEL... --hw {output}"
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None] | None]:
-    """A line on stderr where that is a terminal; no spinner, whose thread would take time from what is measured."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-
-    def tell(told: Progress) -> None:
-        if told.phase == "networks":
-            what = f"{told.networks} networks, {told.kernels:,} kernel calls, machine {told.factor:.2f}x"
-        else:
-            what = "ceilings"
-        console.file.write(f"\r\x1b[Kcalibrating: {what}, {told.left_s:.0f} s left"[: console.width + 3])
-        console.file.flush()
-
-    try:
-        yield tell
-    finally:
-        console.file.write("\r\x1b[K")
-        console.file.flush()
-        sys.stdout.flush()
+def _told(progress: Progress) -> str:
+    if progress.phase == "ceilings":
+        return f"calibrating: ceilings, {progress.left_s:.0f} s left"
+    return (
+        f"calibrating: {progress.networks} networks, {progress.kernels:,} kernel calls, machine "
+        f"{progress.factor:.2f}x, {progress.left_s:.0f} s left"
+    )

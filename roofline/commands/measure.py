@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from roofline.commands.options import FORMAT, MODELS, OUTPUT, Argument, InputSize, Pages, page_options
-from roofline.commands.show import emit, format_of, show
+from roofline.commands.options import (
+    FORMAT,
+    MODELS,
+    OUTPUT,
+    TOO_NOISY,
+    Argument,
+    InputSize,
+    Pages,
+    Share,
+    named_once,
+    page_options,
+)
+from roofline.commands.show import emit, format_of, live_line, show
 from roofline.errors import RooflineError, StoreError
 from roofline.units import printable
 
@@ -21,26 +32,6 @@ if TYPE_CHECKING:
 
     from roofline.measurement.result import Run
     from roofline.measurement.session import Progress
-
-
-TOO_NOISY = 3  # exit code: measured, and not to be judged by
-
-
-class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
-    """``1.5%`` or ``0.015``."""
-
-    name = "SHARE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The share of 1."""
-        text = str(value).strip()
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = 0.0
-        if not 0 < share < 1:
-            self.fail(f"{value!r} is no share of the median, as in 1.5% or 0.015", param, ctx)
-        return share
 
 
 @click.command()
@@ -129,19 +120,16 @@ def measure(
         from roofline.measurement.samples import check_name
 
         check_name(samples)
-    names = [name for name, _ in arguments]
-    if len(set(names)) < len(names):
-        raise click.UsageError(f"--arg {max(names, key=names.count)} is given more than once")
     from roofline.measurement import api, words
     from roofline.measurement.session import NOT_TIMED
     from roofline.models import expand
 
     references = list(dict.fromkeys(name for model in models for name in expand(model)))
     keeps = not no_db and _can_keep(db)
-    with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's own file prints is no part of it
+    with redirect_stdout(sys.stderr), live_line(told) as progress:  # what the user's own file prints is no part of it
         run = _measured(
             references, device=device, threads=threads, dtype=dtype, batch=batch, input_size=input_size,
-            arguments=dict(arguments), mode=mode, l2=l2, processes=processes, per_layer=per_layer, rounds=rounds,
+            arguments=named_once(arguments), mode=mode, l2=l2, processes=processes, per_layer=per_layer, rounds=rounds,
             max_s=max_time, target=target, seed=seed, keep_memory=not system_allocator, quiet_wait_s=quiet_wait,
             progress=progress,
             reference_state=api.ANEW if new_reference else api.READ if no_db else api.KEPT,
@@ -250,25 +238,8 @@ def _how_to_go_on(run: Run, references: Sequence[str]) -> str:
     return f"{said}. To measure these: {command}"
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None] | None]:
-    """A line on stderr where that is a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
+def told(progress: Progress) -> str:
+    """How far a session is, in a line."""
     from roofline.reports.measure_terminal import progress_line
 
-    # no spinner: a thread that draws would take time from what is measured
-    def tell(told: Progress) -> None:
-        line = progress_line(told)[: console.width - 1]
-        console.file.write(f"\r\x1b[K{line}")
-        console.file.flush()
-
-    try:
-        yield tell
-    finally:
-        console.file.write("\r\x1b[K")
-        console.file.flush()
+    return progress_line(progress)

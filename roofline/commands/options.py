@@ -84,6 +84,39 @@ ONE_DEVICE = click.option("--hw", metavar="PROFILE", shell_complete=complete_har
                           help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
 
 
+TOO_NOISY = 3  # exit code: measured, and not to be judged by
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """``1.5%`` or ``0.015``."""
+
+    name = "SHARE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share of 1."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = 0.0
+        if not 0 < share < 1:
+            self.fail(f"{value!r} is no share of the median, as in 1.5% or 0.015", param, ctx)
+        return share
+
+
+def named_once(arguments: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """What ``--arg`` gave, by name.
+
+    Raises:
+        click.UsageError: A name is there twice.
+    """
+    names = [name for name, _ in arguments]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"--arg {name} is given more than once")
+    return dict(arguments)
+
+
 ESTIMATOR = click.option(
     "--estimator", metavar="NAME",
     help="Of a calibrated profile: learned, calibrated or roofline; what knows most if not given.",
@@ -191,11 +224,8 @@ class ModelOptions:
 
     def keywords(self) -> dict[str, Any]:
         """As `roofline.analyze` takes them."""
-        names = [name for name, _ in self.arguments]
-        for name in names:
-            if names.count(name) > 1:
-                raise click.UsageError(f"--arg {name} is given more than once")
-        return {field.name: getattr(self, field.name) for field in fields(self)} | {"arguments": dict(self.arguments)}
+        arguments = named_once(self.arguments)
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"arguments": arguments}
 
     def given(self) -> dict[str, Any]:
         """Only those that were given."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from roofline.errors import OutputError
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 FORMAT_OF_SUFFIX = {".txt": "table", ".json": "json", ".csv": "csv", ".md": "md"}
 FILE_COLUMNS = 100  # of a table that goes to a file
+CLEAR_LINE = "\r\x1b[K"  # back to the beginning of a terminal's line, and nothing on it
+
+T = TypeVar("T")
 
 
 def format_of(format: str | None, output: Path | None) -> str:
@@ -48,6 +52,33 @@ def show(draw: Callable[[Console], RenderableType], output: Path | None) -> None
     )
     canvas.print(draw(terminal if output is None else canvas))
     emit(text.getvalue() if canvas.is_terminal else _stripped(text.getvalue()), output)
+
+
+@contextmanager
+def live_line(words: Callable[[T], str]) -> Iterator[Callable[[T], None] | None]:
+    """A line on stderr that is written over each time, where that is a terminal; else None.
+
+    There is no spinner: a thread that draws would take time from what is measured.
+
+    Args:
+        words: What is told, as text.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+
+    def tell(told: T) -> None:
+        console.file.write(f"{CLEAR_LINE}{words(told)[: console.width - 1]}")
+        console.file.flush()
+
+    try:
+        yield tell
+    finally:
+        console.file.write(CLEAR_LINE)
+        console.file.flush()
 
 
 _COLORS: dict[str, Literal["standard", "256", "truecolor", "windows"]] = {

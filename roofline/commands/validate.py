@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from roofline.commands.measure import TOO_NOISY, Share, _progress
+from roofline.commands.measure import told
 from roofline.commands.options import (
     ESTIMATOR,
     FORMAT,
     MODELS,
     ONE_DEVICE,
     OUTPUT,
+    TOO_NOISY,
     Argument,
     InputSize,
     Pages,
+    Share,
+    named_once,
     page_options,
 )
-from roofline.commands.show import emit, format_of, show
+from roofline.commands.show import CLEAR_LINE, emit, format_of, live_line, show
 from roofline.units import printable
 
 if TYPE_CHECKING:
@@ -122,7 +125,7 @@ def validate(
     notes = [] if calibration is None else environment_notes(calibration, how)
     for note in notes:
         click.echo(f"roofline: {note}.", err=True)
-    with redirect_stdout(sys.stderr), _progress() as progress:  # what the user's own file prints is no part of it
+    with redirect_stdout(sys.stderr), live_line(told) as progress:  # what the user's own file prints is no part of it
         validation = judge(
             asked, estimators, hardware, how=how, judged=estimator, processes=processes, per_layer=per_layer,
             freeze=lambda predictions: _freeze(predictions, freeze), notes=notes,
@@ -147,9 +150,7 @@ def _check(hw: str | None, freeze: Path | None, output: Path | None, arguments: 
     """Find out before the work what is wrong with the options."""
     if hw is None:
         raise click.UsageError("Missing option '--hw'; 'roofline calibrate -o local.yaml' makes one of this machine.")
-    names = [name for name, _ in arguments]
-    if len(set(names)) < len(names):
-        raise click.UsageError(f"--arg {max(names, key=names.count)} is given more than once")
+    named_once(arguments)
     if freeze is not None:
         from roofline.output import check_writable
 
@@ -158,20 +159,17 @@ def _check(hw: str | None, freeze: Path | None, output: Path | None, arguments: 
         check_writable(freeze)
 
 
-CLEAR = "\r\x1b[K"  # the line that stands on a terminal
-
-
 def _tell_predicting(reference: str, number: int, models: int) -> None:
     """A line of progress, which the next one replaces."""
     line = printable(f"predicting {number + 1} of {models}, {reference}")
-    click.echo(f"{CLEAR}{line[:PROGRESS_COLUMNS]}", nl=False, err=True)
+    click.echo(f"{CLEAR_LINE}{line[:PROGRESS_COLUMNS]}", nl=False, err=True)
 
 
 def _freeze(predictions: Predictions, file: Path | None) -> None:
     """Tell the hash, and write what it is of, before anything is measured."""
     count = len(predictions.models)
     told = f"Predictions of {count} model{'s' if count != 1 else ''} frozen before measuring, SHA-256 "
-    click.echo(f"{CLEAR if sys.stderr.isatty() else ''}{told}{predictions.sha256}", err=True)
+    click.echo(f"{CLEAR_LINE if sys.stderr.isatty() else ''}{told}{predictions.sha256}", err=True)
     if file is not None:
         import json
 

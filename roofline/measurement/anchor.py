@@ -80,7 +80,7 @@ class TorchAnchor:
         side = GEMM_SIDE * scale
         left, right, product = normal(side, side), normal(side, side), torch.empty(side, side, device=device)
         blocks = [
-            (_inverted_residual(channels, normal).to(device), normal(scale, channels, size, size))
+            (inverted_residual(channels, normal).to(device), normal(scale, channels, size, size))
             for channels, size in BLOCKS
         ]
         source = normal(COPY_BYTES * scale // 4)
@@ -99,7 +99,7 @@ class TorchAnchor:
             return tuple(self._timer.block(part, 1).wall_s for part in self._parts)
 
 
-def _inverted_residual(channels: int, normal: Callable[..., torch.Tensor]) -> nn.Module:
+def inverted_residual(channels: int, normal: Callable[..., torch.Tensor]) -> nn.Module:
     """A 1x1 convolution, a depthwise one, and a 1x1 one back, each normalised, with ReLU6 between them."""
     from torch import nn
 

@@ -252,6 +252,14 @@ def of_module(
     )  # fmt: skip
 
 
+def in_channels_last(module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Put the weights of a module into channels-last layout, and give its inputs in it; others than images stay."""
+    import torch
+
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    return tuple(_placed(given, given.device.type, given.dtype, torch.channels_last) for given in inputs)
+
+
 def of_callable(
     function: Callable[..., object],
     inputs: Sequence[Any],

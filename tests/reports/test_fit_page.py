@@ -13,7 +13,7 @@ import pytest
 
 from roofline import RooflineError
 from roofline.fit import infer
-from roofline.reports.fit_page import NAME_CHARACTERS, TENTH, _clipped
+from roofline.reports.fit_page import NAME_CHARACTERS, TENTH, shortened
 from roofline.reports.pages import Page, page_of, render_page
 from roofline.reports.tables import Table
 from tests.fit_rows import known, network
@@ -232,5 +232,5 @@ def test_what_is_missing_is_said(data: dict[str, Any]) -> None:
     [("short", 16, "short"), ("mobilenetv4_conv_medium", 16, "mobilen\u2026v_medium"), ("<b>", 16, "&lt;b&gt;")],
 )
 def test_a_name_is_cut_in_its_middle(name: str, most: int, shown: str) -> None:
-    assert _clipped(name, most) == shown
+    assert shortened(name, most) == shown
     assert NAME_CHARACTERS["narrow"] == 16
