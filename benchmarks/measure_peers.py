@@ -2,11 +2,12 @@
 
     python benchmarks/measure_peers.py [--invocations N] [--max-time SECONDS] [--system-allocator]
 
-Each invocation times ten networks with one tool, in a fresh process, then with the other, in another. The spread of a
-network is the largest of its medians over the smallest, less 1; for ours once as the stopwatch had it and once at the
-machine's reference state. And a self-test on real ops: a product done twice takes twice as long as once (by the
-stopwatch and in turns, as a product alone does not drift as networks do), and an empty function takes nothing. Let
-nothing else run meanwhile.
+Each invocation is a fresh process that times ten networks, each with one tool and at once with the other, which goes
+first in every other invocation: this machine's speed changes within a minute, so tools that take turns by the minute
+are not compared. The spread of a network is the largest of its medians over the smallest, less 1; for ours once as the
+stopwatch had it and once at the machine's reference state. And a self-test on real ops: a product done twice takes
+twice as long as once (by the stopwatch and in turns, as a product alone does not drift as networks do), and an empty
+function takes nothing. Let nothing else run meanwhile.
 """
 
 from __future__ import annotations
@@ -39,13 +40,43 @@ TWICE = 0.03  # off 2, at most
 Medians = Mapping[str, Mapping[str, float]]  # by way and network, seconds
 
 
-def time_ours(max_s: float, keep_memory: bool) -> dict[str, dict[str, float]]:
-    """Medians of one invocation of ours, and the self-test."""
+def invoke(max_s: float, keep_memory: bool, ours_first: bool) -> dict[str, dict[str, float]]:
+    """Medians of one invocation, and its self-test."""
+    from roofline.measurement.api import measure_models
+
+    measure_models(MODELS[:1], max_s=max_s, keep_memory=keep_memory)  # sets the allocator, and the reference state
+    found: dict[str, dict[str, float]] = {way: {} for way in WAYS}
+    for name in MODELS:
+        for is_ours in (ours_first, not ours_first):
+            if is_ours:
+                (measured,) = measure_models((name,), max_s=max_s, keep_memory=keep_memory).measurements
+                found[WAYS[0]][name] = measured.reference_latency_s.median
+                found[WAYS[1]][name] = measured.latency_s.median
+            else:
+                found[WAYS[2]][name] = _blocked_autorange(name, max_s)
+    return {**found, "self-test": _self_test(max_s, keep_memory)}
+
+
+def _blocked_autorange(name: str, max_s: float) -> float:
+    """Its median of a network, in seconds, with as many threads."""
+    import torch
+    from torch.utils.benchmark import Timer
+
+    from roofline.loading import load
+
+    made = load(name, weights=True)
+    module, image = made.module.eval(), torch.randn(1, 3, *made.inputs[0].shape[2:])
+    with torch.inference_mode():
+        given = {"module": module, "image": image}
+        timer = Timer("module(image)", globals=given, num_threads=torch.get_num_threads())
+        return timer.blocked_autorange(min_run_time=max_s).median
+
+
+def _self_test(max_s: float, keep_memory: bool) -> dict[str, float]:
     import torch
 
-    from roofline.measurement.api import Request, measure_here, measure_models
+    from roofline.measurement.api import Request, measure_here
 
-    run = measure_models(MODELS, max_s=max_s, keep_memory=keep_memory)
     left, right = torch.randn(2, 384, 384)
     works = {"once": lambda: left @ right, "twice": lambda: (left @ right, left @ right), "nothing": lambda: None}
     tests = measure_here(
@@ -54,12 +85,8 @@ def time_ours(max_s: float, keep_memory: bool) -> dict[str, dict[str, float]]:
     )
     once, twice, nothing = tests.measurements
     return {
-        WAYS[0]: {each.name: each.reference_latency_s.median for each in run.measurements},
-        WAYS[1]: {each.name: each.latency_s.median for each in run.measurements},
-        "self-test": {
-            "twice the work": twice.latency_s.median / once.latency_s.median,
-            "empty function, s": nothing.latency_s.median,
-        },
+        "twice the work": twice.latency_s.median / once.latency_s.median,
+        "empty function, s": nothing.latency_s.median,
     }
 
 
@@ -67,28 +94,6 @@ def _subject(name: str, work: Callable[[], object], timer: Timer) -> Subject:
     from roofline.measurement.subject import of_callable
 
     return of_callable(work, (), timer=timer, name=name)
-
-
-def time_theirs(max_s: float, keep_memory: bool) -> dict[str, dict[str, float]]:
-    """Medians of one invocation of torch.utils.benchmark, in the same order, with as many threads."""
-    import torch
-    from torch.utils.benchmark import Timer
-
-    from roofline import models
-    from roofline.loading import load
-    from roofline.measurement.allocator import keep_memory as keep
-
-    if keep_memory:
-        keep()
-    found = {}
-    for name in MODELS:
-        made = load(name, weights=True)
-        module, image = made.module.eval(), torch.randn(1, 3, *made.inputs[0].shape[2:])
-        with torch.inference_mode():
-            given = {"module": module, "image": image}
-            timer = Timer("module(image)", globals=given, num_threads=torch.get_num_threads())
-            found[models.find(name).name] = timer.blocked_autorange(min_run_time=max_s).median
-    return {WAYS[2]: found}
 
 
 def spreads(invocations: Sequence[Medians], way: str) -> dict[str, float]:
@@ -106,22 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--invocations", type=int, default=3)
     parser.add_argument("--max-time", type=float, default=4.0, help="seconds of timing each network, each way")
     parser.add_argument("--system-allocator", action="store_true", help="leave glibc's allocator as it is, for both")
-    parser.add_argument("--only", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("ours-first", "theirs-first"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.only:
-        time_once = time_ours if options.only == "ours" else time_theirs
-        print(json.dumps(time_once(options.max_time, not options.system_allocator)))
+        print(json.dumps(invoke(options.max_time, not options.system_allocator, options.only == "ours-first")))
         return
     invocations: list[Medians] = []
     for number in range(options.invocations):
         print(f"invocation {number + 1} of {options.invocations}", file=sys.stderr)
-        found_now: dict[str, Mapping[str, float]] = {}
-        for whose in ("ours", "theirs"):
-            command = [sys.executable, __file__, "--only", whose, "--max-time", str(options.max_time)]
-            command += ["--system-allocator"] * options.system_allocator
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found_now |= json.loads(done.stdout.splitlines()[-1])
-        invocations.append(found_now)
+        command = [sys.executable, __file__, "--max-time", str(options.max_time)]
+        command += ["--only", "theirs-first" if number % 2 else "ours-first"]
+        command += ["--system-allocator"] * options.system_allocator
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        invocations.append(json.loads(done.stdout.splitlines()[-1]))
     console = Console(width=100)
     print_environment(console, environment())
     table = Table("network", *(f"{way}: ms" for way in WAYS), *(f"{way}: spread" for way in WAYS), **STYLE)
