@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roofline.calibration.kernels import KERNELS
 
@@ -51,26 +51,36 @@ class Learners:
 
     @classmethod
     def fit(
-        cls, names: Sequence[str], kernel: NDArray[np.str_], terms: Floats, physics_s: Floats, time_s: Floats
+        cls,
+        names: Sequence[str],
+        kernel: NDArray[np.str_],
+        terms: Floats,
+        physics_s: Floats,
+        time_s: Floats,
+        weight: ArrayLike = 1.0,
     ) -> Learners:
-        """From n calls: their class, terms, (n, terms), time by physics and time as measured, in seconds."""
+        """From n calls: their class, terms, (n, terms), time by physics and time as measured, in seconds.
+
+        `weight` says how often each counts, (n,).
+        """
         from sklearn.ensemble import ExtraTreesRegressor
         from threadpoolctl import threadpool_limits  # what scikit-learn itself needs
 
         names = tuple(names)
         x, residual = features(names, kernel, terms, physics_s), np.log(time_s / physics_s)
         sizes = np.log2(1 + terms)
+        often = np.broadcast_to(np.asarray(weight, dtype=np.float64), time_s.shape)
         smooth = {}
         with threadpool_limits(1, user_api="blas"):  # on a busy machine, threads of small solves wait long
             for name in np.unique(kernel).tolist():
                 rows = kernel == name
                 if rows.sum() >= FEWEST_SMOOTH:
-                    smooth[name] = _Ridge.fit(sizes[rows], residual[rows])
+                    smooth[name] = _Ridge.fit(sizes[rows], residual[rows], often[rows])
         return cls(
             names,
-            trees=ExtraTreesRegressor(**TREES).fit(x, residual),
+            trees=ExtraTreesRegressor(**TREES).fit(x, residual, often),
             smooth=smooth,
-            direct=ExtraTreesRegressor(**TREES).fit(x, np.log(time_s)),
+            direct=ExtraTreesRegressor(**TREES).fit(x, np.log(time_s), often),
         )
 
     def corrections(self, kernel: NDArray[np.str_], terms: Floats, physics_s: Floats) -> Floats:
@@ -111,7 +121,7 @@ class _Ridge:
     dual: Floats  # (n,)
 
     @classmethod
-    def fit(cls, sizes: Floats, residual: Floats) -> _Ridge:
+    def fit(cls, sizes: Floats, residual: Floats, weight: Floats) -> _Ridge:
         from scipy.linalg import solve
 
         mean = sizes.mean(axis=0)
@@ -120,7 +130,7 @@ class _Ridge:
         kept = spread > 1e-6 * max(spread[0], 1.0)
         scaled = directions[kept].T / np.maximum(spread[kept], LEAST_SPREAD)
         centres = (sizes - mean) @ scaled
-        dual = solve(_likeness(centres, centres) + NOISE * np.eye(len(sizes)), residual, assume_a="pos")
+        dual = solve(_likeness(centres, centres) + NOISE * np.diag(1 / weight), residual, assume_a="pos")
         return cls(mean, np.asarray(scaled), centres, np.asarray(dual, dtype=np.float64))
 
     def predict(self, sizes: Floats) -> Floats:
@@ -147,20 +157,25 @@ class Blend:
     shift: Mapping[str, float]
 
     @classmethod
-    def fit(cls, kernel: NDArray[np.str_], corrections: Floats, residual: Floats) -> Blend:
-        """From calls that the learners had not seen: corrections, (n, 3), and what they should have been, (n,)."""
-        pull = _weights(corrections, residual, np.zeros(len(CANDIDATES)), 0.0)
+    def fit(cls, kernel: NDArray[np.str_], corrections: Floats, residual: Floats, weight: ArrayLike = 1.0) -> Blend:
+        """From calls that the learners had not seen: corrections, (n, 3), and what they should have been, (n,).
+
+        `weight` says how often each counts, (n,).
+        """
+        often = np.broadcast_to(np.asarray(weight, dtype=np.float64), residual.shape)
+        root = np.sqrt(often)
+        pull = _weights(corrections * root[:, np.newaxis], residual * root, np.zeros(len(CANDIDATES)), 0.0)
         weights, shift = {}, {}
         for name in np.unique(kernel).tolist():
             rows = kernel == name
-            given, wanted = corrections[rows], residual[rows]
-            chosen = _weights(given, wanted, pull, PULL_ROWS / len(wanted))
+            given, wanted, scale = corrections[rows], residual[rows], root[rows]
+            chosen = _weights(given * scale[:, np.newaxis], wanted * scale, pull, PULL_ROWS / len(wanted))
             if not _gains(given @ chosen, wanted):
                 continue
             weights[name] = chosen
             ratio = np.exp(np.clip(wanted - given @ chosen, -1.0, 1.0))
             trust = len(ratio) / (len(ratio) + SMEAR_ROWS)
-            shift[name] = float(trust * np.log(ratio.mean()))
+            shift[name] = float(trust * np.log(np.average(ratio, weights=often[rows])))
         return cls(weights, shift)
 
     def log_factor(self, kernel: NDArray[np.str_], corrections: Floats) -> Floats:

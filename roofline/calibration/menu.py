@@ -10,6 +10,7 @@ All of it is drawn from a seed, and any number of networks can be asked for.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -19,7 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MACS = (20e6, 600e6)  # of a network, log-uniform: 2 to 60 ms at about 10 GMAC/s a core
+MACS = (20e6, 1.5e9)  # of a network, log-uniform: 2 to 30 ms where a convolution reaches 50 GMAC/s
+REPEATS = (
+    2,
+    3,
+    3,
+    4,
+    6,
+    8,
+)  # of what keeps its input's size: blocks find their buffers in the caches from the second on
 MAX_DRAWS = 20  # of parts, of which those that would go beyond the MACs are not taken
 KERNELS = (3, 3, 3, 5, 5, 7)
 EXPANSIONS = (1, 2, 3, 4, 6)
@@ -63,6 +72,8 @@ def network(seed: int, weights: Mapping[str, float] | None = None) -> tuple[nn.M
 
 
 TOKEN_SHARE = 0.25  # of the networks take tokens from beginning to end
+RECURRENT_SHARE = 0.25  # of those have a recurrent layer, if they are short
+FLAT_SHARE, FLAT_WEIGHTS = 0.15, 50e6  # of the heads on small maps take them unpooled, with so many weights at most
 
 
 def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
@@ -83,8 +94,10 @@ def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         needed = _macs(made, shape)
         if macs + needed > budget:
             continue
-        parts.append(made)
-        macs, shape = macs + needed, after
+        repeats = rng.choice(REPEATS) if after == shape else 1
+        repeats = max(1, min(repeats, int((budget - macs) / max(needed, 1))))
+        parts += [made, *(copy.deepcopy(made) for _ in range(repeats - 1))]
+        macs, shape = macs + repeats * needed, after
         if rng.random() < 0.3 and shape.side >= 14:
             made, after = _downsample(rng, shape)
         elif rng.random() < 0.15:
@@ -104,12 +117,15 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
     batch = rng.choice((1, 1, 1, 2, 4))
     blocks: list[nn.Module] = []
     macs = 0.0
-    for _ in range(rng.randint(1, 4)):
-        ratio, how = rng.choice((2, 3, 4)), rng.choice(("fused", "explicit", "mixer"))
-        blocks.append(_TokenBlock(width, heads, ratio, how, length))
-        macs += _macs(blocks[-1], Map(batch, width, 1)) * length
-        if macs > MACS[1] / 2:
-            break
+    for _ in range(rng.randint(1, 3)):
+        ratio, how, repeats = rng.choice((2, 3, 4)), rng.choice(("fused", "explicit", "mixer")), rng.choice(REPEATS)
+        for _ in range(repeats):
+            blocks.append(_TokenBlock(width, heads, ratio, how, length))
+            macs += _macs(blocks[-1], Map(batch, width, 1)) * length
+            if macs > MACS[1] / 2:
+                break
+    if rng.random() < RECURRENT_SHARE and length <= 150:
+        blocks.append(_Recurrent(rng.choice((nn.GRU, nn.LSTM)), width))
     head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
@@ -118,9 +134,9 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
 
 
 def _channels(rng: random.Random, side: int) -> int:
-    """As wide as published networks are at that side, within a factor of 3: about 1800 / side channels."""
-    middle = 1800 / side
-    width = middle * math.exp(rng.uniform(-1.1, 1.1))
+    """As wide as networks are at that side, mobile ones (24 at 56, 320 at 7) and others (256 at 56, 2048 at 7)."""
+    middle = 3200 / side
+    width = middle * math.exp(rng.uniform(-1.3, 1.3))
     step = 8 if rng.random() < 0.85 else rng.choice((2, 3, 4))
     return max(8, step * round(width / step))
 
@@ -338,6 +354,9 @@ def _rewidth(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
 
 def _head(rng: random.Random, shape: Map) -> nn.Module:
     layers: list[nn.Module] = []
+    flat, wide = shape.channels * shape.side**2, rng.choice((256, 512, 1024, 2048, 4096))
+    if rng.random() < FLAT_SHARE and flat * wide <= FLAT_WEIGHTS:
+        return nn.Sequential(nn.Flatten(1), nn.Linear(flat, wide), _act(rng), nn.Dropout(), nn.Linear(wide, wide))
     if shape.side <= 16 and rng.random() < 0.3:
         wide = rng.choice((512, 960, 1280, 2048))
         layers.append(_conv(shape.channels, wide, 1, rng))
@@ -432,6 +451,17 @@ class _TokenBlock(nn.Module):
         else:
             y = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
         return self.out(y.transpose(1, 2).reshape(n, length, width))
+
+
+class _Recurrent(nn.Module):
+    """A recurrent layer over the tokens."""
+
+    def __init__(self, kind: Callable[..., nn.Module], width: int) -> None:
+        super().__init__()
+        self.inner = kind(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)[0]
 
 
 class _OnTokens(nn.Module):

@@ -29,13 +29,17 @@ PARENT_ROWS = 2.0  # how many rows of a smaller class weigh as much as what its 
 COMPOSITION = (0.90, 1.15)  # within which the sum of ops may be scaled; beyond it, something is missing
 HULL_FACTOR = 2.0  # beyond the range measured, up to which a term counts as inside
 FAMILIES: Mapping[str, tuple[str, ...]] = {  # classes that borrow from each other; those of convolutions by their names
-    "matmul": ("gemm", "gemv", "bmm", "sdpa", "sdpa_math", "recurrent"),
+    "matmul": ("gemm", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent"),
     "norm": ("batch_norm", "layer_norm", "group_norm"),
-    "elementwise": ("elementwise_cheap", "elementwise_binary", "elementwise_broadcast", "activation_transcendental"),
+    "elementwise": ("elementwise_cheap", "elementwise_binary", "elementwise_broadcast"),
+    "activation": (
+        "activation_transcendental", "activation_sigmoid", "activation_silu", "activation_gelu",
+        "activation_gelu_tanh", "activation_elu", "activation_tanh", "activation_mish",
+    ),
     "window": ("pool_max", "pool_avg"),
     "reduction": ("pool_global", "reduce", "softmax"),
     "memory": ("copy", "cat", "pad", "embedding", "upsample"),
-}
+}  # fmt: skip
 EVERYTHING = "everything"
 
 
@@ -62,16 +66,18 @@ def family_of(kernel: str) -> str | None:
     return next((family for family, classes in FAMILIES.items() if base in classes), None)
 
 
-def nonnegative_fit(columns: ArrayLike, time_s: ArrayLike) -> Floats:
+def nonnegative_fit(columns: ArrayLike, time_s: ArrayLike, weight: ArrayLike = 1.0) -> Floats:
     """Constants >= 0 of ``columns @ constants = time_s``, by least squares of errors relative to the fitted time.
 
     Args:
         columns: Terms; shape (n, k).
         time_s: Positive; shape (n,).
+        weight: How often each row counts; shape (n,) or one for all.
     """
     from scipy.optimize import nnls
 
     x, t = np.asarray(columns, dtype=np.float64), np.asarray(time_s, dtype=np.float64)
+    often = np.broadcast_to(np.asarray(weight, dtype=np.float64), t.shape)
     unit = x.max(axis=0, initial=0.0)
     constants = np.zeros(x.shape[1])
     used = unit > 0
@@ -81,8 +87,8 @@ def nonnegative_fit(columns: ArrayLike, time_s: ArrayLike) -> Floats:
     fitted = t
     for _ in range(STEPS):
         error = np.abs(t / fitted - 1)
-        weight = np.sqrt(np.minimum(1.0, OUTLIER / np.maximum(error, OUTLIER))) / fitted
-        rows, target = x * weight[:, np.newaxis], t * weight
+        scale = np.sqrt(often * np.minimum(1.0, OUTLIER / np.maximum(error, OUTLIER))) / fitted
+        rows, target = x * scale[:, np.newaxis], t * scale
         if len(t) > x.shape[1]:  # the same problem with as many rows as constants
             q, rows = np.linalg.qr(rows)
             target = q.T @ target
@@ -118,18 +124,19 @@ class Physics:
     laws: Mapping[str, Law]
 
     @classmethod
-    def fit(cls, kernel: NDArray[np.str_], terms: Floats, time_s: Floats) -> Physics:
-        """The laws of n calls: their class and time, (n,), and terms, (n, terms)."""
+    def fit(cls, kernel: NDArray[np.str_], terms: Floats, time_s: Floats, weight: ArrayLike = 1.0) -> Physics:
+        """The laws of n calls: their class and time, (n,), and terms, (n, terms); and how often each counts, (n,)."""
         families = {name: family_of(name) for name in np.unique(kernel).tolist()}
         family = np.array([families[name] or "" for name in kernel.tolist()])
-        laws = {EVERYTHING: _fit_law(terms, time_s)}
+        often = np.broadcast_to(np.asarray(weight, dtype=np.float64), time_s.shape)
+        laws = {EVERYTHING: _fit_law(terms, time_s, often)}
         groups = {f"family {name}": family == name for name in np.unique(family).tolist() if name}
         groups |= {name: kernel == name for name in sorted(families)}  # a contiguous class comes before its strided
         for name, rows in groups.items():
             parent = cls(laws).law(name)
             count = int(rows.sum())
             laws[name] = (
-                _fit_law(terms[rows], time_s[rows]) if count >= FEWEST_ROWS
+                _fit_law(terms[rows], time_s[rows], often[rows]) if count >= FEWEST_ROWS
                 else _scaled(parent, terms[rows], time_s[rows])
             )  # fmt: skip
         return cls(laws)
@@ -155,8 +162,8 @@ def is_measured(kernel: NDArray[np.str_], classes: Sequence[str] | NDArray[np.st
     return np.asarray(np.isin(kernel, np.asarray(classes)) & (kernel != FALLBACK) & (kernel != f"{FALLBACK}/strided"))
 
 
-def _fit_law(terms: Floats, time_s: Floats) -> Law:
-    return Law(nonnegative_fit(terms, time_s), float(time_s.min()) / 2, len(time_s))
+def _fit_law(terms: Floats, time_s: Floats, weight: Floats) -> Law:
+    return Law(nonnegative_fit(terms, time_s, weight), float(time_s.min()) / 2, len(time_s))
 
 
 def _scaled(parent: Law, terms: Floats, time_s: Floats) -> Law:

@@ -29,8 +29,10 @@ FALLBACK = "other"
 BASES = (
     "conv_1x1", "conv_kxk", "conv_depthwise", "conv_depthwise_multiplier", "conv_grouped", "conv_few_channels",
     "conv_large_weights", "conv_small_1x1", "conv_small_kxk", "conv_transposed", "conv_other",
-    "gemm", "gemv", "bmm", "sdpa", "sdpa_math", "recurrent", "batch_norm", "layer_norm", "group_norm",
+    "gemm", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent", "batch_norm", "layer_norm", "group_norm",
     "elementwise_cheap", "elementwise_binary", "elementwise_broadcast", "activation_transcendental",
+    "activation_sigmoid", "activation_silu", "activation_gelu", "activation_gelu_tanh", "activation_elu",
+    "activation_tanh", "activation_mish",
     "pool_max", "pool_avg", "pool_global", "copy", "cat", "pad", "reduce", "softmax", "embedding", "upsample",
     "host", FALLBACK,
 )  # fmt: skip
@@ -44,6 +46,7 @@ ITEM_BYTES: Mapping[str, int] = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
     "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1, "complex64": 8, "complex128": 16,
 }  # fmt: skip
+OWN_KERNELS = frozenset("sigmoid silu gelu elu tanh mish".split())  # 2 to 20 GB/s: docs/activations.md
 TRANSCENDENTAL = frozenset(
     name for name, weight in {**ELEMENTWISE, **ACTIVATIONS}.items() if weight >= EXP and name != "rsqrt"
 )
@@ -217,7 +220,11 @@ def _attention(op: Op, item: Cost) -> Work:
 
 
 def _recurrent(op: Op, item: Cost) -> Work:
-    """Steps that wait for each other: of the time axis, in each layer and direction."""
+    """Steps that wait for each other: of the time axis, in each layer and direction.
+
+    oneDNN has a kernel of LSTM layers; ATen makes the others of a product and elementwise ops a step.
+    """
+    kernel = "lstm" if op.name == "lstm" else "recurrent"
     if op.name.endswith("_cell"):
         return Work("recurrent", elements=sum(value.elements for value in op.outputs))
     x = op.inputs[0]
@@ -228,7 +235,7 @@ def _recurrent(op: Op, item: Cost) -> Work:
         steps = op.args[1].shape[0]
     else:
         steps = x.shape[1 if op.arg(8, "batch_first") is True and len(x.shape) == 3 else 0]
-    return Work("recurrent", layout_of(x) != "contiguous", elements=op.outputs[0].elements, rows=steps * passes)
+    return Work(kernel, layout_of(x) != "contiguous", elements=op.outputs[0].elements, rows=steps * passes)
 
 
 # --- elementwise work -------------------------------------------------------------------------------------------------
@@ -241,7 +248,7 @@ def _elementwise(op: Op, item: Cost) -> Work:
     operands = [value for value in op.inputs if value.shape]
     run, is_unit = inner_run(out, operands)
     if op.name in TRANSCENDENTAL and not (op.name == "pow" and item.vector_ops < EXP * out.elements):
-        kernel = "activation_transcendental"
+        kernel = _activation_class(op)
     elif len(operands) < 2:
         kernel = "elementwise_cheap"
     elif all(value.shape == out.shape and value.elements == operands[0].elements for value in operands):
@@ -252,9 +259,17 @@ def _elementwise(op: Op, item: Cost) -> Work:
         kernel,
         not is_unit or run < min(SHORT_RUN, out.elements),
         elements=out.elements,
-        transcendentals=out.elements if kernel == "activation_transcendental" else 0,
+        transcendentals=out.elements if kernel.startswith("activation_") else 0,
         rows=max(1, out.elements // run),
     )
+
+
+def _activation_class(op: Op) -> str:
+    """A function that networks are built with has a class of its own: one is ten times as slow as another."""
+    if op.name not in OWN_KERNELS:
+        return "activation_transcendental"
+    is_tanh = op.name == "gelu" and op.arg(1, "approximate", "none") == "tanh"
+    return f"activation_{op.name}_tanh" if is_tanh else f"activation_{op.name}"
 
 
 def _norm(op: Op, item: Cost) -> Work:
