@@ -33,7 +33,7 @@ MAX_DRAWS = 20  # of parts, of which those that would go beyond the MACs are not
 KERNELS = (3, 3, 3, 5, 5, 7)
 EXPANSIONS = (1, 2, 3, 4, 6)
 GROUP_WIDTHS = (4, 8, 16, 24, 32, 64)
-SIDES = (7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128)
+SIDES = (4, 5, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (
     nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid,
     nn.Tanh, nn.Mish,

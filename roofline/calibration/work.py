@@ -337,7 +337,7 @@ def _pool(op: Op, item: Cost) -> Work:
 
 RESHAPING = frozenset("reshape flatten unflatten ravel _reshape_copy".split())
 REORDERING = frozenset(
-    "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle roll flip rot90 im2col col2im unfold".split()
+    "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle flip rot90 im2col col2im unfold".split()
 )
 
 
@@ -364,6 +364,15 @@ def _cat(op: Op, item: Cost) -> Work:
     axis = dim % len(out.shape) if isinstance(dim, int) and out.shape else 0
     is_strided = any(layout_of(value) != "contiguous" for value in op.inputs)
     return Work("cat", is_strided, elements=out.elements, rows=len(op.inputs) * max(1, numel(out.shape[:axis])))
+
+
+def _roll(op: Op, item: Cost) -> Work:
+    """ATen cuts the tensor in two along each dimension in turn, and concatenates (native/TensorTransformations.cpp)."""
+    x, out = op.inputs[0], op.outputs[0]
+    dims = op.arg(2, "dims", ())
+    axes = [dim % len(out.shape) for dim in ((dims,) if isinstance(dims, int) else dims)] if out.shape else []
+    rows = sum(2 * max(1, numel(out.shape[:axis])) for axis in axes or [0])
+    return Work("cat", layout_of(x) != "contiguous", elements=out.elements * max(1, len(axes)), rows=rows)
 
 
 def _pad(op: Op, item: Cost) -> Work:
@@ -400,6 +409,7 @@ WORK: Mapping[str, Handler] = {
     **dict.fromkeys(GATHERS, _gather),
     **dict.fromkeys("index_put scatter index_copy index_add scatter_add masked_scatter index_fill".split(), _gather),
     **dict.fromkeys("cat concat concatenate stack vstack hstack dstack".split(), _cat),
+    "roll": _roll,
     **dict.fromkeys([name for name in COPIES if "pad" in name], _pad),
     **dict.fromkeys([name for name in HANDLERS if "pool" in name], _pool),
     **dict.fromkeys([name for name in HANDLERS if "upsample" in name or "grid_sampler" in name], _upsample),

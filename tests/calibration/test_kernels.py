@@ -147,6 +147,7 @@ CLASSES: list[tuple[str, Callable[[], Kernels]]] = [
     ("copy/strided", lambda: of(lambda m, x: x.permute(0, 2, 3, 1).contiguous(), meta(1, 64, 9, 9))),
     ("copy/strided", lambda: of(nn.PixelShuffle(2), meta(1, 64, 9, 9))),
     ("cat", lambda: of(lambda m, a, b: torch.cat([a, b], 1), meta(1, 64, 9, 9), meta(1, 32, 9, 9))),
+    ("cat", lambda: of(lambda m, x: x.roll(8, 1), meta(1, 64, 9, 9))),
     ("pad", lambda: of(lambda m, x: F.pad(x, (0, 1, 0, 1)), meta(1, 64, 9, 9))),
     ("embedding", lambda: of(nn.Embedding(1000, 64), meta(1, 128, dtype=torch.int64))),
     ("upsample", lambda: of(nn.Upsample(scale_factor=2), meta(1, 64, 9, 9))),
@@ -363,6 +364,8 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         (lambda: of(nn.GroupNorm(4, 64), meta(2, 64, 7, 7)), {"rows": 8}),
         (lambda: of(lambda m, x: x.softmax(-1), meta(2, 8, 49, 49)), {"rows": 784, "transcendentals": 784 * 49}),
         (lambda: of(lambda m, a: torch.cat([a, a], 1), meta(4, 64, 9, 9)), {"rows": 8, "elements": 8 * 64 * 81}),
+        # two pieces of each image, then two of each of its 64 channels
+        (lambda: of(lambda m, a: a.roll((1, 2), (1, 2)), meta(4, 64, 9, 9)), {"rows": 8 + 512, "elements": 2 * 4 * 64 * 81}),
         (lambda: of(lambda m, x: x[:, :32].contiguous(), meta(2, 64, 9, 9)), {"rows": 2, "read_bytes": 4 * 64 * 81}),
         (lambda: of(nn.LSTM(8, 16, 2, bidirectional=True), meta(5, 3, 8)), {"rows": 5 * 2 * 2, "macs": 15 * 64 * 144}),
         (lambda: of(nn.LSTM(8, 16, batch_first=True), meta(3, 5, 8)), {"rows": 5, "macs": 15 * 64 * 24}),
