@@ -31,7 +31,7 @@ ANALYZE = "roofline analyze"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "python -c pass": (sys.executable, "-c", "pass"),
     TORCH: (sys.executable, "-c", "import torch"),
-    ANALYZE: (ROOFLINE, "analyze", "mobilenetv4_conv_m", "--hw", "pixel6_tpu.yaml"),
+    ANALYZE: (ROOFLINE, "analyze", "mobilenetv4_conv_m", "--hw", "pixel6_tpu.yaml", "--no-cache"),  # a first look
     "roofline --help": (ROOFLINE, "--help"),
     "roofline models": (ROOFLINE, "models"),
     "roofline hw": (ROOFLINE, "hw"),
@@ -58,10 +58,10 @@ def start(command: Sequence[str], folder: str, **variables: str) -> str:
     return done.stderr
 
 
-def heavy_imports(command: Sequence[str], folder: str) -> list[str] | None:
+def heavy_imports(command: Sequence[str], folder: str, **variables: str) -> list[str] | None:
     """Which of `HEAVY` the command imports; None where it fails."""
     try:
-        log = start(command, folder, PYTHONPROFILEIMPORTTIME="1")
+        log = start(command, folder, PYTHONPROFILEIMPORTTIME="1", **variables)
     except (OSError, RuntimeError):
         return None
     imported = set(re.findall(r"^import time:[^|]*\|[^|]*\|\s*(\S+)$", log, flags=re.MULTILINE))

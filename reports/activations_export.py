@@ -9,7 +9,7 @@ from typing import Any
 from roofline import activation_words as words
 from roofline.activation_comparison import ActivationComparison, Place, Row, interval_of
 from roofline.reports.export import _escape, _markdown_table
-from roofline.units import milliseconds, shape, si, significant
+from roofline.units import milliseconds, shape_list, si, significant
 
 COLUMNS = (
     "activation", "where", "latency_kind", "params", "macs", "vector_ops", "mem_bytes", "latency_s", "ci95_low_s",
@@ -69,7 +69,7 @@ def _measured_columns(comparison: ActivationComparison, row: Row) -> dict[str, A
 
 def render_activations_markdown(comparison: ActivationComparison) -> str:
     """The verdict, a table, the reasons, and the notes."""
-    shapes = " ".join(shape(sizes) for sizes in comparison.input_shapes)
+    shapes = shape_list(comparison.input_shapes)
     header = ["activation", "params", "MACs", "vector ops", "bytes"]
     for place in comparison.places:
         header += [f"{place.id}, ms ({place.latency_kind})", "x ReLU"]

@@ -11,7 +11,7 @@ from rich.text import Text
 from roofline import activation_words as words
 from roofline.activation_comparison import ActivationComparison, Place, Row, interval_of
 from roofline.reports.terminal import BAR_CELLS, _table, _time
-from roofline.units import printable, shape, si, significant, time_unit
+from roofline.units import printable, shape_list, si, significant, time_unit
 
 STYLES = {"prediction": "cyan", "bound": "magenta", "measurement": "green"}
 NEXT = "Next: --acts names others, or all; --elementwise times each on its own; --html FILE draws this."
@@ -25,7 +25,7 @@ def render_activations(comparison: ActivationComparison, *, width: int = 80, uni
         width: Columns of the terminal.
         unicode: Whether bars may use block characters.
     """
-    shapes = " ".join(shape(sizes) for sizes in comparison.input_shapes)
+    shapes = shape_list(comparison.input_shapes)
     parts: list[RenderableType] = [
         Text.assemble((printable(comparison.name), "bold"), f"  {shapes}"),
         Text(printable(comparison.verdict()), style="bold"),

@@ -52,6 +52,7 @@ def page(data: Mapping[str, Any]) -> Page:
             "layer_count": len(layers),
             "zero_count": sum(not layer["macs"] for layer in layers),
             "kinds": [{"name": group["name"], "color": kind_color(group["name"])} for group in data["groups"]["kind"]],
+            "by_calibration": _is_by_calibration(data),
             "fused": fused,
             "has_terms": bool(terms_in_force(terms)),
             "notes": data["notes"],
@@ -97,6 +98,12 @@ def page(data: Mapping[str, Any]) -> Page:
 
 
 # --- numbers in words -------------------------------------------------------------------------------------------------
+
+
+def _is_by_calibration(data: Mapping[str, Any]) -> bool:
+    """Whether the times are those of an estimator that knows this machine; an older result has none."""
+    chosen = (each["estimator"] for each in data.get("estimates") or () if each["is_chosen"])
+    return any(name != "roofline" for name in chosen)
 
 
 def _shapes(given: Sequence[Any]) -> str:

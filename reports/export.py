@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from roofline import words
-from roofline.units import milliseconds, percent, printable, shape, si, significant
+from roofline.units import milliseconds, percent, printable, shape, shape_list, si, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -31,7 +31,7 @@ def render_markdown(analysis: Analysis, *, top: int = 10, sort: str = "time") ->
     totals, hardware = analysis.totals(), analysis.hardware
     layers = analysis.layers
     total_s = totals["latency_s"] or 1.0
-    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
+    shapes = shape_list(analysis.input_shapes)
     rows = [
         (
             row["name"], row["kind"], si(row["macs"]), si(row["weight_bytes"] + row["activation_bytes"], "B"),

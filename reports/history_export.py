@@ -85,6 +85,7 @@ def _row(kept: Kept) -> dict[str, Any]:
         "between_process": kept.between_process,
         "status": kept.status,
         "flags": json.dumps(dict(kept.flags)),
+        "is_interrupted": kept.is_interrupted,
     }
 
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from roofline import words
-from roofline.units import milliseconds, percent, shape, si
+from roofline.units import milliseconds, percent, shape_list, si
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -28,7 +28,7 @@ def render_notebook(analysis: Analysis) -> str:
         hidden=max(0, len(rows) - SHOWN_LAYERS),
         totals=analysis.totals(),
         total_s=analysis.totals()["latency_s"] or 1.0,
-        shapes=" ".join(shape(sizes) for sizes in analysis.input_shapes),
+        shapes=shape_list(analysis.input_shapes),
         fusion=words.fusion(analysis),
         notes=words.notes(analysis),
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from roofline.reports.export import _escape, _markdown_table
 from roofline.reports.terminal import _table
 from roofline.sweep import OPERATIONS, Interval, RidgeSweep, SweptModel
-from roofline.units import percent, printable, shape, si, significant
+from roofline.units import percent, printable, shape, shape_list, si, significant
 
 COLUMNS = ("model", "top1", "ridge_point", "latency", "memory_bound_share", *OPERATIONS)
 TOLD_POINTS = 6
@@ -219,7 +219,7 @@ def render_sweep_markdown(sweep: RidgeSweep, *, top: int = TOLD_CROSSINGS) -> st
     models = by_accuracy(sweep)
     fronts = [
         (
-            model.name, " ".join(map(shape, model.candidate.input_shapes)),
+            model.name, shape_list(model.candidate.input_shapes),
             "" if model.top1 is None else f"{model.top1:g}", si(model.macs, digits=4), si(model.mem_bytes, "B"),
             intervals(model, sweep),
         )

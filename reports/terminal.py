@@ -14,7 +14,7 @@ from rich.text import Text
 
 from roofline import words
 from roofline.models import family
-from roofline.units import percent, printable, shape, si, significant, time_unit
+from roofline.units import percent, printable, shape, shape_list, si, significant, time_unit
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis, GroupTotals
@@ -48,7 +48,7 @@ def render_analysis(
         options: Those of the command line, for the command that explains the slowest layer.
     """
     layers, hardware = analysis.layers, analysis.hardware
-    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
+    shapes = shape_list(analysis.input_shapes)
     where = f"  {shapes}  on {hardware.id}, {layers.dtype}, {words.fusion(analysis)}"
     head = Text.assemble((printable(analysis.name), "bold"), where)
     parts: list[RenderableType] = [head, Text(words.verdict(analysis), style="bold"), *_totals(analysis, width), Text()]

@@ -7,7 +7,7 @@ import io
 
 from roofline import whatif_words as words
 from roofline.reports.export import _escape, _markdown_table
-from roofline.units import milliseconds, seconds, shape, si, significant
+from roofline.units import milliseconds, seconds, shape_list, si, significant
 from roofline.whatif import COLUMNS, Way, WhatIf
 
 
@@ -17,7 +17,7 @@ def render_whatif_csv(whatif: WhatIf) -> str:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in whatif.rows():
-        writer.writerow({**row, "input_shapes": " ".join(shape(tuple(sizes)) for sizes in row["input_shapes"])})
+        writer.writerow({**row, "input_shapes": shape_list(map(tuple, row["input_shapes"]))})
     return text.getvalue()
 
 

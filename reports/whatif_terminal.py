@@ -12,7 +12,7 @@ from rich.text import Text
 from roofline import whatif_words as words
 from roofline import words as shared
 from roofline.reports.terminal import _table, _time
-from roofline.units import printable, seconds, shape, si, time_unit
+from roofline.units import printable, seconds, shape_list, si, time_unit
 from roofline.whatif import Alternative, Elasticity, Way, WhatIf
 
 STYLES = {"yes": "green", "possible": "cyan"}
@@ -30,7 +30,7 @@ def render_whatif(whatif: WhatIf, *, top: int = 5, width: int = 80) -> Renderabl
         width: Columns of the terminal.
     """
     analysis = whatif.analysis
-    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
+    shapes = shape_list(analysis.input_shapes)
     where = f"  {shapes}  on {analysis.hardware.id}, {analysis.layers.dtype}, {shared.fusion(analysis)}"
     parts: list[RenderableType] = [
         Text.assemble((printable(analysis.name), "bold"), printable_keeping_blanks(where)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from operator import itemgetter
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline import models
 from roofline.conventions import LEFT_OUT, conventions
 from roofline.engine import Prediction, crossing_bytes, predict
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.graph import Graph
 from roofline.hardware import Hardware
-from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower, unfused_bytes
+from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower
+from roofline.loading.references import library_of
+from roofline.lowering import entry_of, is_module, lower_reference
 from roofline.profiles import load_profile
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from roofline.calibration.predicting import Estimates
+    from roofline.measurement.anchor import Anchor
+    from roofline.measurement.present import Present
     from roofline.models import Entry
 
 SCHEMA = "roofline/analysis/1"
@@ -62,11 +68,13 @@ class Analysis:
         input_shapes: Of the example inputs, batch included.
         batch: The first dimension of the first input.
         prediction: The times, with the layer table and the hardware they come from.
-        graph: What was traced.
+        traced: Finds what was traced, `graph`. A function, as a table from the cache comes without.
         defaults: What was chosen for the user, as short phrases.
         entry: The model's row in the zoo's catalogue, if it is from there and was built without arguments.
         arguments: Those of its constructor that were given.
         estimates: What the estimators of a calibrated profile say; `prediction` then has the times of the chosen one.
+        present: How the machine was when it was analysed, where the prediction is for its reference state and
+            `at_present` was asked.
     """
 
     reference: str
@@ -74,16 +82,48 @@ class Analysis:
     input_shapes: tuple[tuple[int, ...], ...]
     batch: int
     prediction: Prediction
-    graph: Graph
+    traced: Callable[[], Graph]
     defaults: tuple[str, ...] = ()
     entry: Entry | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     estimates: Estimates | None = None
+    present: Present | None = None
+
+    def at_present(self, anchor: Anchor | None = None) -> Analysis:
+        """The same analysis, with how the machine is just now beside a prediction for its reference state.
+
+        It takes 0.1 s of timing, and that this is the machine and the environment of the profile's calibration. Where
+        it is not, or the prediction is by the roofline, `present` stays None.
+
+        Args:
+            anchor: What is timed; that of `roofline.measurement.present.this_machine` if None.
+
+        Raises:
+            CalibrationError: The calibration cannot be read again.
+        """
+        if self.estimates is None or self.estimates.chosen == "roofline" or self.estimates.warnings:
+            return self
+        from roofline.calibration.predicting import calibration_of
+        from roofline.measurement.present import present
+
+        return replace(self, present=present(calibration_of(self.hardware), anchor))
+
+    @property
+    def present_latency_s(self) -> float | None:
+        """What the prediction comes to just now, seconds; None where that is not known, or others keep it busy."""
+        if self.present is None or self.present.is_contended:
+            return None
+        return float(self.prediction.latency_s) * self.present.factor
 
     @property
     def layers(self) -> LayerTable:
         """The layer table."""
         return self.prediction.layers
+
+    @property
+    def graph(self) -> Graph:
+        """What was traced; where the table is from the cache, the model is built and traced for it now."""
+        return self.traced()
 
     @property
     def hardware(self) -> Hardware:
@@ -132,7 +172,7 @@ class Analysis:
             table.vector_ops.tolist(), table.weight_bytes.tolist(), table.activation_bytes.tolist(),
             times.mac_time_s.tolist(), times.mem_time_s.tolist(), times.layer_latency_s.tolist(),
             np.where(times.memory_bound, "memory", "compute").tolist(), table.operational_intensity.tolist(),
-            unfused_bytes(self.graph, table).tolist(),
+            table.unfused_bytes.tolist(),
         )  # fmt: skip
         return [dict(zip(LAYER_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -218,6 +258,9 @@ class Analysis:
                 for row in self.rows()
             ],
             "estimates": None if self.estimates is None else self.estimates.to_list(),
+            "present": None
+            if self.present is None
+            else {**self.present.to_dict(), "latency_s": self.present_latency_s},
             "groups": {group: [asdict(total) for total in self.by(group)] for group in GROUPS},
             "uncounted_ops": [asdict(op) for op in self.layers.uncounted_ops],
             "defaults": list(self.defaults),
@@ -289,6 +332,7 @@ def analyze(
     fusion: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     estimator: str | None = None,
+    cached: bool | None = None,
 ) -> Analysis:
     """Predict the latency of a model on a device, layer by layer.
 
@@ -304,6 +348,9 @@ def analyze(
         arguments: For the constructor a reference names: ``{"width_mult": 1.7}``.
         estimator: ``"roofline"``, or of a calibrated profile ``"calibrated"`` or ``"learned"``; what knows most when
             not given.
+        cached: Whether the layer table of a reference is taken from the user's cache and kept there (docs/cache.md):
+            False for never, True for the user's own files too; for the zoo and for libraries when not given. With a
+            calibrated profile, whose estimates are of the graph, it never is.
 
     Raises:
         RooflineError: Anything wrong with the model, the inputs or the profile, in one line.
@@ -312,34 +359,43 @@ def analyze(
     >>> analysis.totals()["macs"]
     1080244224
     """
-    from torch import nn
-
-    from roofline import models
-    from roofline.loading import load
-    from roofline.trace import trace
-
     if not isinstance(hw, str | Path | Hardware):
         raise ProfileError(f"hw is a name, a path or a Hardware; this is {hw!r}")
     hardware = hw if isinstance(hw, Hardware) else load_profile(hw)
     check_choice("dtype", dtype or hardware.default_dtype, DTYPE_BYTES)
-    chosen_dtype, chosen_fusion = dtype or hardware.default_dtype, fusion or hardware.default_fusion
-    hardware.peak(chosen_dtype)  # a dtype that the device lacks fails before any work
-    defaults: list[str] = []
+    choices: dict[str, Any] = {
+        "fusion": fusion or hardware.default_fusion,
+        "dtype": dtype or hardware.default_dtype,
+        "fused_activations": hardware.fused_activations,
+        "transposes": hardware.copies_transposes,
+    }
+    hardware.peak(choices["dtype"])  # a dtype that the device lacks fails before any work
+    needs_graph = hardware.calibration is not None or estimator not in (None, "roofline")
+    entry, defaults = None, list[str]()
     if isinstance(model, str):
         if inputs is not None:
             raise ModelError("a model reference brings its own inputs; give `input_size` and `batch`, not `inputs`")
-        loaded = load(
-            model,
-            batch=1 if batch is None else batch,
-            input_size=tuple(input_size) if input_size else None,
-            arguments=arguments,
-        )
-        module, inputs, name, entry = loaded.module, loaded.inputs, loaded.name, loaded.entry
+        asked = {
+            "batch": 1 if batch is None else batch,
+            "input_size": tuple(input_size) if input_size else None,
+            "arguments": dict(arguments or {}),
+        }
+        try:
+            lowered, traced = lower_reference(
+                model, asked=asked, **choices, arrange=_arrangement(hardware), cached=False if needs_graph else cached
+            )
+        except TraceError as error:
+            if models.knows(model) or library_of(model) is not None:
+                raise
+            hint = "(other inputs than one image: --input NAME:DTYPE[SIZES], or an example_inputs beside it)"
+            raise TraceError(f"{error} {hint}") from error
+        name, shapes, layers = lowered.name, lowered.input_shapes, lowered.layers
+        entry = entry_of(model, arguments)
         if not input_size:
-            defaults.append(f"input {'x'.join(map(str, loaded.inputs[0].shape[1:]))} ({loaded.input_source})")
+            defaults.append(f"input {'x'.join(map(str, shapes[0][1:]))} ({lowered.input_source})")
         if batch is None:
-            defaults.append("batch 1")
-    elif isinstance(model, nn.Module):
+            defaults.append(f"batch {shapes[0][0] if shapes and shapes[0] else 1}")
+    elif is_module(model):
         if inputs is None:
             raise ModelError("a module needs example inputs: analyze(module, inputs, hw=...)")
         if batch is not None or input_size is not None:
@@ -348,51 +404,48 @@ def analyze(
             )
         if arguments:
             raise ModelError("a module is built already; `arguments` are for a reference")
-        module, name, entry = model, type(model).__name__, None
+        from roofline.trace import trace
+
+        graph = trace(model, inputs)
+        name, layers = type(model).__name__, lower(graph, **choices)
+        shapes = tuple(value.shape for value in graph.inputs)
+
+        def traced() -> Graph:
+            return graph
     else:
         kind = "a class" if isinstance(model, type) else f"a {type(model).__name__}"  # type: ignore[unreachable]
         raise ModelError(f"a model is a reference (text) or an nn.Module; this is {kind}: {model!r}")
-    if hardware.calibration is not None and isinstance(model, str):
-        from roofline.calibration.predicting import in_layout_of
-
-        inputs = in_layout_of(hardware, module, inputs)
     if dtype is None:
-        defaults.append(f"dtype {chosen_dtype} (the profile's)")
+        defaults.append(f"dtype {choices['dtype']} (the profile's)")
     if fusion is None:
-        defaults.append(f"fusion {chosen_fusion} (the profile's)")
-    try:
-        graph = trace(module, inputs)
-    except TraceError as error:
-        if not isinstance(model, str) or models.knows(model):
-            raise
-        hint = "(other inputs than one image: roofline.analyze(module, inputs, hw=...) from Python)"
-        raise TraceError(f"{error} {hint}") from error
-    layers = lower(
-        graph,
-        fusion=chosen_fusion,
-        dtype=chosen_dtype,
-        fused_activations=hardware.fused_activations,
-        transposes=hardware.copies_transposes,
-    )
+        defaults.append(f"fusion {choices['fusion']} (the profile's)")
     prediction, estimates = predict(layers, hardware), None
-    if hardware.calibration is not None or estimator not in (None, "roofline"):
+    if needs_graph:
         from roofline.calibration.predicting import estimate, predicted
 
-        estimates = estimate(graph, layers, hardware, estimator)
+        estimates = estimate(traced(), layers, hardware, estimator)
         prediction = predicted(prediction, estimates)
-    shapes = tuple(value.shape for value in graph.inputs)
     return Analysis(
         reference=model if isinstance(model, str) else name,
         name=name,
         input_shapes=shapes,
         batch=shapes[0][0] if shapes and shapes[0] else 1,
         prediction=prediction,
-        graph=graph,
+        traced=traced,
         defaults=tuple(defaults),
         entry=entry,
         arguments=dict(arguments or {}),
         estimates=estimates,
     )
+
+
+def _arrangement(hardware: Hardware) -> Callable[[nn.Module, Any], Any] | None:
+    """How a calibrated device has its inputs laid out; None where that is not known."""
+    if hardware.calibration is None:
+        return None
+    from roofline.calibration.predicting import in_layout_of
+
+    return partial(in_layout_of, hardware)
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,9 @@ from click.shell_completion import get_completion_class
 
 from roofline.commands.activations import activations
 from roofline.commands.analyze import analyze, explain
+from roofline.commands.cache import cache
 from roofline.commands.calibrate import calibrate
+from roofline.commands.check import check
 from roofline.commands.compare import compare
 from roofline.commands.fit import fit
 from roofline.commands.history import history
@@ -49,8 +51,8 @@ def cli() -> None:
 
 
 for command in (
-    analyze, explain, compare, sweep, whatif, activations, fit, measure, history, calibrate, validate, report, models,
-    hw,
+    analyze, explain, compare, sweep, whatif, activations, fit, measure, history, calibrate, validate, check, report,
+    models, hw, cache,
 ):  # fmt: skip
     cli.add_command(command)
 

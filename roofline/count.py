@@ -389,7 +389,8 @@ def _scatter(op: Op) -> Cost:
     """Reads what is scattered and where to. In place it writes no more than that; else it copies its target first."""
     target, *others = op.inputs
     if op.name == "index_fill":
-        moved = others[0].elements * (target.elements // max(1, target.shape[op.arg(1, "dim")]))
+        size = target.shape[op.arg(1, "dim")] if target.shape else 1  # a scalar has one dimension to index, of size 1
+        moved = others[0].elements * (target.elements // max(1, size))
     elif op.name == "index_put":
         moved = _indexed_elements(target, op.args[1])
     else:

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from roofline.count import cost
 from roofline.loading import LoadedModel
@@ -39,6 +40,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 }
 PRODUCT_FAMILIES = ("matrix product", "attention", "recurrent")  # torch may run one as another
 VECTOR_FAMILIES = ("norm", "pooling", "interpolation")
+SHARE_OF_MEMORY = 0.5  # of what is free, for weights; the rest is for activations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +152,34 @@ def _family(name: str) -> str:
 
 
 def _with_zeros(module: nn.Module) -> nn.Module:
+    """A copy with weights, on the CPU.
+
+    Raises:
+        MemoryError: There is no room for them.
+    """
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+    free = psutil.virtual_memory().available
+    if needed > free * SHARE_OF_MEMORY:
+        raise MemoryError(
+            f"it counts as the model runs, whose weights take {needed / 1e9:.1f} GB; {free / 1e9:.1f} are free"
+        )
     model = copy.deepcopy(module).to_empty(device="cpu").eval()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.zero_()
     return model
+
+
+class _TensorsOf(nn.Module):
+    """A model that returns the tensors of what it returns: TorchScript's tracer takes no objects."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Any) -> Any:
+        """The tensors, as a tuple."""
+        return tuple(leaf for leaf in tree_leaves(self.model(*inputs)) if isinstance(leaf, torch.Tensor))
 
 
 def _fvcore(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, int]]:
@@ -163,7 +188,11 @@ def _fvcore(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, i
         from fvcore.nn import FlopCountAnalysis
 
         logging.getLogger("fvcore").setLevel(logging.ERROR)
-        analysis = FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        analysis = (
+            FlopCountAnalysis(_TensorsOf(model), inputs)
+            .unsupported_ops_warnings(False)
+            .uncalled_modules_warnings(False)
+        )
         counted: Counter[str] = Counter()
         for name, flops in analysis.by_operator().items():
             counted[_family(name)] += int(flops)
@@ -171,9 +200,11 @@ def _fvcore(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, i
 
 
 def _flop_counter(model: nn.Module, inputs: Any) -> tuple[Counter[str], Mapping[str, int]]:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # it has no formula for what the CPU runs attention as, but for the products that this is made of
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         model(*inputs)
     counted: Counter[str] = Counter()
     for packet, flops in counter.get_flop_counts().get("Global", {}).items():

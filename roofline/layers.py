@@ -70,6 +70,7 @@ class LayerTable:
         reuse: Finds, of each layer, the others, tensor by tensor, as pairs: the bytes of on-chip memory with which
             these need not cross the memory bus (see `_Layers.reuse`), and how many they are. A function, as it takes
             its time and few devices ask; None where it is not known, so that all cross.
+        unfused: Finds what each layer would move if each of its ops ran on its own, bytes (see `unfused_bytes`).
         fusion, dtype, fused_activations, transposes: The choices made.
         params: Parameters of the model, a shared one counted once.
         peak_activation_bytes: The most activation memory alive at once in execution order (a size, not a traffic).
@@ -96,6 +97,7 @@ class LayerTable:
     peak_activation_bytes: int
     uncounted_ops: tuple[UncountedOp, ...] = ()
     reuse: Callable[[], NDArray[np.object_]] | None = None
+    unfused: Callable[[], Ints] | None = None
 
     def __post_init__(self) -> None:
         for column in COLUMNS:
@@ -115,6 +117,14 @@ class LayerTable:
         return self.weight_bytes + self.activation_bytes
 
     @property
+    def unfused_bytes(self) -> Ints:
+        """What each layer would move if each of its ops ran on its own, bytes; `mem_bytes` where that is not known.
+
+        Against `mem_bytes` it shows what fusion saves; without fusion the two are the same.
+        """
+        return self.mem_bytes if self.unfused is None else self.unfused()
+
+    @property
     def operational_intensity(self) -> NDArray[np.float64]:
         """MACs per byte of each layer; 0 where neither is."""
         return np.divide(self.macs, self.mem_bytes, out=np.zeros(len(self)), where=self.mem_bytes > 0)
@@ -132,9 +142,10 @@ class LayerTable:
 
     def take(self, chosen: NDArray[np.bool_]) -> LayerTable:
         """The table with these layers alone; what is said of the whole model stays."""
-        whole = self.reuse
-        reuse = None if whole is None else lambda: whole()[chosen]
-        return replace(self, reuse=reuse, **{column: getattr(self, column)[chosen] for column in COLUMNS})
+        reuse, unfused = _chosen(self.reuse, chosen), _chosen(self.unfused, chosen)
+        return replace(
+            self, reuse=reuse, unfused=unfused, **{column: getattr(self, column)[chosen] for column in COLUMNS}
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, one row a layer."""
@@ -203,6 +214,7 @@ def lower(
         peak_activation_bytes=layers.peak_activation_bytes(),
         uncounted_ops=_uncounted(graph, costs, groups, mem_bytes),
         reuse=cache(lambda: _objects(layers.reuse())),
+        unfused=cache(lambda: _ints(layers.unfused_bytes(number) for number in range(len(groups)))),
     )
 
 
@@ -210,15 +222,6 @@ def main_op(graph: Graph, layers: LayerTable, index: int) -> tuple[Op, list[Tran
     """The main op of one layer of a table that was lowered from `graph`, and what the layer moves, tensor by tensor."""
     graph, _, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
     return graph.ops[groups[index].ops[0]], list(lowered.transfers(index))
-
-
-def unfused_bytes(graph: Graph, layers: LayerTable) -> Ints:
-    """What each layer of a table that was lowered from `graph` would move if each of its ops ran on its own, bytes.
-
-    Against `LayerTable.mem_bytes` it shows what fusion saves; without fusion the two are the same.
-    """
-    *_, groups, lowered = _group(graph, layers.fusion, layers.dtype, layers.fused_activations, layers.transposes)
-    return _ints(lowered.unfused_bytes(number) for number in range(len(groups)))
 
 
 def _group(
@@ -473,6 +476,11 @@ def _uncounted(
             before = found.get(name, UncountedOp(name, 0, 0))
             found[name] = UncountedOp(name, before.calls + 1, before.mem_bytes + size)
     return tuple(sorted(found.values(), key=lambda op: -op.mem_bytes))
+
+
+def _chosen(column: Callable[[], NDArray[Any]] | None, chosen: NDArray[np.bool_]) -> Callable[[], NDArray[Any]] | None:
+    """A column that is found when it is asked for, of these layers alone."""
+    return None if column is None else lambda: column()[chosen]
 
 
 def _objects(items: Iterable[Any]) -> NDArray[np.object_]:

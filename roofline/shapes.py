@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 aten = torch.ops.aten
 Rule = Callable[..., Tensor | None]
@@ -33,6 +34,18 @@ def _empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
     if like.dim() == 4 == len(shape) and like.is_contiguous(memory_format=torch.channels_last):
         return torch.empty(shape, dtype=like.dtype, device="meta", memory_format=torch.channels_last)
     return None
+
+
+def _is_ambiguous(x: Tensor) -> bool:
+    """Whether it is contiguous and, by strides of sizes of 1, channels-last too: of such, ops make either."""
+    return x.is_contiguous() and _is_channels_last(x)
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether torch takes it for channels-last, which goes by the strides of all sizes, and those of 1 too."""
+    if x.dim() != 4 or x.stride(3) < x.stride(1) * x.shape[1]:  # the first that torch asks; most tensors end here
+        return False
+    return suggest_memory_format(x) is torch.channels_last
 
 
 @_rule(
@@ -58,7 +71,7 @@ def _binary(a: Any, b: Any, **_: Any) -> Tensor | None:
     if not isinstance(a, Tensor) or not a.is_floating_point():
         return None
     if not isinstance(b, Tensor):
-        return _empty(a.shape, a) if isinstance(b, int | float) else None
+        return _empty(a.shape, a) if isinstance(b, int | float) and not _is_ambiguous(a) else None
     if a.dtype != b.dtype or not b.is_contiguous():
         return None
     if a.shape == b.shape:
@@ -97,7 +110,9 @@ def _layer_norm(x: Tensor, shape: list[int], weight: Any = None, bias: Any = Non
 
 @_rule(aten.softmax.int)
 def _softmax(x: Tensor, dim: int, dtype: Any = None) -> Tensor | None:
-    return _empty(x.shape, x) if dtype is None and x.is_floating_point() and -x.dim() <= dim < x.dim() else None
+    if dtype is not None or not x.is_floating_point() or not -x.dim() <= dim < x.dim():
+        return None
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")  # contiguous whatever it is given
 
 
 def _per_axis(argument: Any, rank: int) -> list[int]:
@@ -125,7 +140,11 @@ def _conv(
     if not all(size > 0 for size in sizes):
         return None
     shape = [x.shape[0], w.shape[0], *sizes]
-    return _empty(shape, w if x.is_contiguous() else x)  # channels-last where either is
+    if rank != 2:
+        return _empty(shape, w if x.is_contiguous() else x)
+    # Channels-last where either is by its strides alone, as torch has it: 1x1 and depthwise kernels are both formats.
+    form = torch.channels_last if _is_channels_last(x) or _is_channels_last(w) else torch.contiguous_format
+    return torch.empty(shape, dtype=x.dtype, device="meta", memory_format=form)
 
 
 @_rule(aten.linear.default)
@@ -154,7 +173,7 @@ def _adaptive_avg_pool(x: Tensor, size: Any) -> Tensor | None:
     rank = 2
     if x.dim() != rank + 2 or len(size) != rank or min(size) < 1 or 0 in x.shape:
         return None
-    return _empty([*x.shape[:2], *size], x) if x.is_contiguous() else None
+    return _empty([*x.shape[:2], *size], x) if x.is_contiguous() and not _is_ambiguous(x) else None
 
 
 @_rule(aten.mean.dim)

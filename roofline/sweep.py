@@ -29,6 +29,7 @@ from roofline.errors import ModelError, RooflineError, TraceError
 from roofline.fuse import FUSIONS
 from roofline.hardware import Figure, Hardware
 from roofline.layers import DTYPE_BYTES, Ints, LayerTable, UncountedOp, check_choice, lower
+from roofline.lowering import entry_of, is_module, lower_reference
 from roofline.units import significant
 
 if TYPE_CHECKING:
@@ -609,6 +610,7 @@ def sweep(
     input_size: Sequence[int] | None = None,
     arguments: Mapping[str, Any] | None = None,
     hw: str | Path | Hardware | Sequence[str | Path | Hardware] | None = None,
+    cached: bool | None = None,
 ) -> RidgeSweep:
     """Sweep models over the ridge point: which is the fastest on which kind of machine.
 
@@ -630,6 +632,7 @@ def sweep(
             published is of other networks.
         hw: Devices whose ridge points are marked: names of bundled profiles, paths or `Hardware`; when not given, the
             bundled ones that have the dtype and are fitted to latencies.
+        cached: As in `roofline.analyze`: False for no cache of layer tables, True for the user's own files too.
 
     Raises:
         RooflineError: Anything wrong with a model or the range, in one line.
@@ -644,7 +647,7 @@ def sweep(
     spaced(ridge, points=points, scale=scale)  # a wrong range fails before any work
     profiles = _marked(hw, dtype)
     candidates = _candidates(
-        models, dtype=dtype, fusion=fusion, batch=batch, input_size=input_size, arguments=arguments
+        models, dtype=dtype, fusion=fusion, batch=batch, input_size=input_size, arguments=arguments, cached=cached
     )
     return sweep_layers(
         candidates, ridge=ridge, points=points, scale=scale, normalisation=normalisation, profiles=profiles
@@ -703,47 +706,61 @@ def _candidates(
     batch: int,
     input_size: Sequence[int] | None,
     arguments: Mapping[str, Any] | None,
+    cached: bool | None,
 ) -> Iterator[Candidate]:
     """Load, trace and lower what is named, each model once."""
-    from torch import nn
-
-    from roofline.loading import load
-    from roofline.trace import trace
-
     names: set[str] = set()
-    for model in dict.fromkeys(_expanded([models] if isinstance(models, str | nn.Module) else models)):
+    for model in dict.fromkeys(_expanded([models] if isinstance(models, str) or is_module(models) else models)):
         top1 = None
         if isinstance(model, str):
-            size = tuple(input_size) if input_size else None
-            loaded = load(model, batch=batch, input_size=size, arguments=arguments)
-            name, module, inputs = loaded.name, loaded.module, loaded.inputs
+            asked = {
+                "batch": batch,
+                "input_size": tuple(input_size) if input_size else None,
+                "arguments": dict(arguments or {}),
+            }
+            try:
+                lowered, _ = lower_reference(model, asked=asked, dtype=dtype, fusion=fusion, cached=cached)
+            except TraceError as error:
+                raise TraceError(f"{model}: {error}") from error
+            name, layers, shapes = lowered.name, lowered.layers, lowered.input_shapes
             if name in names:  # an alias of one before
                 continue
-            if loaded.entry is not None:
-                top1 = _published_top1(loaded.entry, tuple(inputs[0].shape[1:]))
+            entry = entry_of(model, arguments)
+            if entry is not None:
+                top1 = _published_top1(entry, shapes[0][1:])
         elif arguments:
             raise ModelError("a module is built already; `arguments` are for a reference")
         else:
-            name, module, inputs = _new_name(type(model).__name__, names), model, (_image(model, batch, input_size),)
+            name = _new_name(type(model).__name__, names)
+            layers, shapes = _lowered(model, name, _image(model, batch, input_size), dtype=dtype, fusion=fusion)
         names.add(name)
-        try:
-            graph = trace(module, inputs)
-        except TraceError as error:
-            raise TraceError(f"{name}: {error}") from error
-        layers = lower(graph, dtype=dtype, fusion=fusion)
-        yield Candidate(name=name, layers=layers, top1=top1, input_shapes=tuple(value.shape for value in graph.inputs))
+        yield Candidate(name=name, layers=layers, top1=top1, input_shapes=shapes)
+
+
+def _lowered(
+    module: nn.Module, name: str, image: torch.Tensor, *, dtype: str, fusion: str
+) -> tuple[LayerTable, tuple[tuple[int, ...], ...]]:
+    """The layers of a module, and the shapes of its inputs."""
+    from roofline.trace import trace
+
+    try:
+        graph = trace(module, (image,))
+    except TraceError as error:
+        raise TraceError(f"{name}: {error}") from error
+    return lower(graph, dtype=dtype, fusion=fusion), tuple(value.shape for value in graph.inputs)
 
 
 def _expanded(models: Iterable[str | nn.Module]) -> Iterator[str | nn.Module]:
     """The models with the names that patterns match in place of these."""
-    from torch import nn
-
-    from roofline.models import expand
+    from roofline.loading import expand
 
     for model in models:
-        if not isinstance(model, str | nn.Module):
+        if isinstance(model, str):
+            yield from expand(model)
+        elif is_module(model):
+            yield model
+        else:
             raise ModelError(f"a model is a reference (text) or an nn.Module; not {' '.join(repr(model).split())[:80]}")
-        yield from expand(model) if isinstance(model, str) else (model,)
 
 
 def _published_top1(entry: Entry, size: tuple[int, ...]) -> float | None:

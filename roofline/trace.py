@@ -354,7 +354,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     ) -> tuple[Any, bool] | None:
         """What meta tensors cannot tell, where constants alone decide it: the result, and whether it is constant."""
         if overload.keeps_constants and self._are_constants(inputs):
-            return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs))), True
+            return func(*_on_cpu(_as_given(args, inputs)), **_on_cpu(_as_given(kwargs, inputs))), True
         integers = [item for item in inputs[1:] if not item.stand_in.is_floating_point()]
         if overload.name in SHAPED_BY_INTEGERS and integers and self._are_constants(integers):
             return func(*_as_given(args, integers), **_as_given(kwargs, integers)), False
@@ -366,7 +366,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return None
         filled = [item._replace(given=torch.ones_like(item.stand_in, device="cpu")) for item in inputs]
         try:
-            out = func(*_as_given(args, filled), **_on_cpu(_as_given(kwargs, filled)))
+            out = func(*_on_cpu(_as_given(args, filled)), **_on_cpu(_as_given(kwargs, filled)))
         except Exception:  # it is the first error that says what is missing
             return None
         return tree_map_only(Tensor, _on_meta, out)
@@ -384,7 +384,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         tensors = _tensors_in(out)
         if not tensors or any(t.numel() > CONSTANT_ELEMENTS or t.layout is not torch.strided for t in tensors):
             return None
-        return func(*_as_given(args, inputs), **_on_cpu(_as_given(kwargs, inputs)))
+        return func(*_on_cpu(_as_given(args, inputs)), **_on_cpu(_as_given(kwargs, inputs)))
 
     def _outputs(
         self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken], is_random: bool
@@ -530,8 +530,9 @@ def _as_given(arguments: Any, inputs: list[_Taken]) -> Any:
     return tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor), arguments)
 
 
-def _on_cpu(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {key: torch.device("cpu") if isinstance(arg, torch.device) else arg for key, arg in kwargs.items()}
+def _on_cpu(arguments: Any) -> Any:
+    """The arguments, with the CPU for any device that they name."""
+    return tree_map_only(torch.device, lambda _: torch.device("cpu"), arguments)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from roofline import words
-from roofline.units import seconds, si, significant
+from roofline.units import printable, seconds, si, significant
 
 if TYPE_CHECKING:
     from roofline.whatif import Alternative, Elasticity, Way, WhatIf
@@ -269,6 +269,12 @@ def in_words(group: str, name: str) -> str:
 def notes(whatif: WhatIf) -> list[str]:
     """What a reader has to know: what the latencies are, what was taken, and what the figures leave out."""
     lines = words.notes(whatif.analysis)[: 2 + bool(whatif.analysis.defaults)]
+    if whatif.set_aside is not None:
+        lines.insert(
+            1,
+            f"By the roofline of the profile's figures, not by its calibration ({printable(whatif.set_aside.name)}): "
+            "what kernels took on this machine tells nothing of another peak or bandwidth. 'roofline analyze' uses it.",
+        )
     kinds = {other.name: other.latency_kind for other in whatif.alternatives if other.group == "dtype"}
     unlike = [name for name, kind in kinds.items() if kind not in (None, whatif.analysis.latency_kind)]
     if unlike:

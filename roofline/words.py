@@ -11,6 +11,7 @@ from roofline.units import percent, printable, seconds, shape, significant
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
     from roofline.calibration.predicting import Estimates
+    from roofline.measurement.present import Present
     from roofline.models import Entry
 
 
@@ -108,6 +109,8 @@ def notes(analysis: Analysis) -> list[str]:
     lines = [f"This is a {analysis.latency_kind}: {_ground(analysis)}."]
     if analysis.estimates is not None:
         lines += _estimates(analysis.estimates)
+    if analysis.present is not None:
+        lines.append(_present(analysis, analysis.present))
     if analysis.defaults:
         lines.append(f"Taken as defaults: {', '.join(analysis.defaults)}.")
     lines.append(uncounted(analysis))
@@ -136,6 +139,21 @@ def _estimates(estimates: Estimates) -> list[str]:
             "is in kernels that were never measured."
         )
     return [*lines, *estimates.warnings, *(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in chosen.notes)]
+
+
+def _present(analysis: Analysis, present: Present) -> str:
+    """How the machine is just now, and what the prediction comes to then."""
+    factor = f"just now this machine takes {significant(present.factor)} times as long as at that state"
+    if analysis.present_latency_s is None:
+        return (
+            f"{factor[0].upper()}{factor[1:]}: others keep its cores busy, and what the network would take among them "
+            "does not follow from that."
+        )
+    low, high = map(significant, present.quartiles)
+    return (
+        f"{seconds(analysis.present_latency_s)} if it ran now: {factor} (the middle half of {present.samples} samples "
+        f"of the anchor: {low} to {high}), which is a fair guess for a network, not exact."
+    )
 
 
 def _published(analysis: Analysis, entry: Entry) -> list[str]:

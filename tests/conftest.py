@@ -13,6 +13,7 @@ import pytest
 
 # before torch is imported: on small tensors, threads that wait for each other are slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["ROOFLINE_NO_CACHE"] = "1"  # tests judge what is computed, not what an earlier run has kept
 
 GOLDEN = Path(__file__).parent / "golden"
 COLOUR_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")

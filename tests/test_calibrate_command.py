@@ -70,6 +70,22 @@ def test_options_reach_it(text: str, budget_s: float, command: Command, asked: l
     )
 
 
+def test_compiled_it_takes_longer_unless_told(command: Command, asked: list[Any]) -> None:
+    command("calibrate")
+    command("calibrate", "--mode", "compile")
+    command("calibrate", "--mode", "compile", "--budget", "5m")
+    assert [request.budget_s for request, _ in asked] == [120, 600, 300]
+
+
+def test_without_a_gpu_it_says_so(command: Command, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = command("calibrate", "--device", "cuda")
+    assert done.returncode == 2
+    assert done.stderr.startswith("roofline: there is no CUDA device: torch ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(here.iterdir())
+
+
 def test_extending_goes_on_with_other_networks(command: Command, asked: list[Any], here: Path) -> None:
     save(made(mode="channels_last"), here / "local.calibration.npz")
     assert command("calibrate", "--extend").returncode == 0
@@ -108,8 +124,10 @@ def test_a_busy_machine_has_an_exit_code_of_its_own_and_overwrites_nothing(
         (("--budget", "soon"), "'soon' is no duration"),
         (("--budget", "5s"), "too small to fit anything: 10 s at least"),
         (("--budget", "-3"), "no duration"),
-        (("--device", "cuda"), "only cpu can be calibrated"),
-        (("--mode", "compile"), "unknown mode 'compile'"),
+        (("--device", "tpu"), "only cpu and cuda can be calibrated"),
+        (("--device", "cuda", "--mode", "compile"), "mode compile is calibrated on a CPU alone"),
+        (("--mode", "compile", "--budget", "2m"), "240 s at least, since compiling a network takes 10 to 30 s"),
+        (("--mode", "cudagraph"), "unknown mode 'cudagraph'"),
         (("-o", "local.json"), "name it local.yaml"),
         (("-o", "nowhere/local.yaml"), "nowhere"),
         (("--extend",), "there is no calibration to extend"),

@@ -732,6 +732,7 @@ READ_AND_WRITTEN: dict[str, tuple[Callable[..., Any], int, int]] = {
     "half of it in place": (lambda x: x[:, :4].relu_(), 16, 16),
     "gathered rows": (lambda x: x.index_select(0, torch.zeros(2, dtype=torch.int32)), 16 + 2, 2 + 16),
     "an item is put in its place": (lambda x: x.index_fill_(0, torch.zeros(1, dtype=torch.int32), 1.0), 1, 1 + 8),
+    "a scalar is filled": (lambda x: x.sum().index_fill_(0, torch.zeros(1, dtype=torch.int32), 1.0), 32 + 1, 1 + 1 + 1),
     "a row that is set": (lambda x: x.index_copy_(0, torch.zeros(1, dtype=torch.int32), x[1:2]), 1 + 8, 1 + 8),
     "a number put into rows": (
         lambda x: x.index_put_((torch.zeros(2, dtype=torch.int32),), torch.zeros(())), 2 + 1, 3 + 16,

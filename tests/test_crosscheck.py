@@ -220,6 +220,23 @@ def test_a_counter_that_fails_is_reported_beside_our_count() -> None:
     assert (check.total.fvcore_flops, check.total.flop_counter_macs) == (None, None)
 
 
+def test_attention_is_counted_by_the_products_it_is_made_of() -> None:
+    """Torch runs it as one op on a CPU, for which FlopCounterMode has no formula: 2 x 4 heads x 9 x 9 x 8 MACs."""
+    check = cross_check(loaded(Net(attend, project=nn.Conv2d(3, 32, 1)), (1, 3, 3, 3)))
+    (attention,) = [row for row in check.differences if row.family == "attention"]
+    assert attention.macs == 2 * 4 * 9 * 9 * 8
+    assert check.total.flop_counter_macs == check.total.macs == 9 * 3 * 32 + attention.macs
+
+
+def test_a_model_whose_weights_find_no_room_is_reported_too() -> None:
+    """The two others run it: 2^20 x 2^20 weights are 4 TiB."""
+    with torch.device("meta"):
+        check = cross_check(loaded(nn.Linear(2**20, 2**20, bias=False), (1, 2**20)))
+    assert check.total.macs == 2**40
+    assert len(check.failures) == 2
+    assert all("whose weights take 4398.0 GB" in failure for failure in check.failures)
+
+
 def test_a_model_that_cannot_be_copied_is_reported_too() -> None:
     class Single(nn.Conv2d):
         def __deepcopy__(self, memo: Any) -> Any:

@@ -171,6 +171,18 @@ def test_an_export_has_all_that_is_kept(command: Command) -> None:
     assert len(list(csv.DictReader(io.StringIO(Path("all.csv").read_text())))) == 8
 
 
+def test_every_format_says_what_was_interrupted(command: Command) -> None:
+    conditions = {"device": "cuda", "mode": "channels_last", "dtype": "fp16"}
+    keep(11, "resnet50", 0.03, **conditions, is_interrupted=True)
+    of_resnet = ("history", "resnet50", "--db", DB)
+    series = json.loads(well(command(*of_resnet, "--format", "json")))["series"]
+    told = [point["is_interrupted"] for one in series for point in one["measurements"]]
+    for form in ("--format", "--export"):
+        rows = list(csv.DictReader(io.StringIO(well(command(*of_resnet, form, "csv")))))
+        assert [row["is_interrupted"] for row in rows] == [str(one) for one in told]
+    assert told == [False, False, True]
+
+
 def test_parquet_holds_the_same(command: Command) -> None:
     pytest.importorskip("pyarrow")
     import pandas as pd
@@ -182,6 +194,7 @@ def test_parquet_holds_the_same(command: Command) -> None:
     assert list(frame) == list(expected)
     assert str(frame["measured_at"].dtype) == "datetime64[ms, UTC]"
     assert frame["latency_s"].tolist() == expected["latency_s"].tolist()
+    assert frame["is_interrupted"].tolist() == expected["is_interrupted"].tolist() == [False] * 8
     assert frame["between_process"].isna().tolist() == expected["between_process"].isna().tolist()
     assert [json.loads(text) for text in frame["record"]] == [json.loads(text) for text in expected["record"]]
 

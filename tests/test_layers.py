@@ -24,7 +24,7 @@ from roofline.errors import RooflineError
 from roofline.fuse import fuse
 from roofline.graph import Graph
 from roofline.hardware import ACTIVATIONS, LAYER_CLASSES
-from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op, unfused_bytes
+from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op
 from roofline.trace import trace
 
 WIDTHS = [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)]
@@ -178,7 +178,7 @@ def test_a_residual_block_unfused() -> None:
     graph = trace(residual_block(), maps(8))
     first = (kernel + 2 * map_) + (4 * 8 + 2 * map_) + 2 * map_  # convolution, norm, relu
     second = (kernel + 2 * map_) + (4 * 8 + 2 * map_) + 3 * map_ + 2 * map_  # and an add before the relu
-    assert unfused_bytes(graph, lower(graph, fusion="epilogue", dtype="int8")).tolist() == [first, second]
+    assert lower(graph, fusion="epilogue", dtype="int8").unfused_bytes.tolist() == [first, second]
 
 
 def test_a_concat_reads_its_parts_and_writes_the_whole() -> None:
@@ -936,8 +936,8 @@ def test_fusion_never_changes_macs_and_never_adds_traffic_or_work(net: RandomNet
 def test_a_layer_unfused_moves_what_its_ops_move_and_never_less_than_fused(net: RandomNet) -> None:
     graph = trace(net, maps(4))
     eager, fused = (lower(graph, fusion=fusion) for fusion in ("none", "epilogue"))
-    assert unfused_bytes(graph, eager).tolist() == eager.mem_bytes.tolist()
-    apart = unfused_bytes(graph, fused)
+    assert eager.unfused_bytes.tolist() == eager.mem_bytes.tolist()
+    apart = fused.unfused_bytes
     assert (apart >= fused.mem_bytes).all()
     assert apart.sum() <= eager.mem_bytes.sum()  # what works on constants alone is in no layer of a compiled network
     assert all(

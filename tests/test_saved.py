@@ -97,7 +97,7 @@ def test_keys_of_a_later_minor_change_are_kept_and_left_alone(result: dict[str, 
 
 def test_a_file_from_before_keys_were_added_is_read(file: Path) -> None:
     old = copy.deepcopy(RESULTS["analysis"])
-    for key in ("verdict", "groups", "defaults", "notes", "conventions", "left_out"):
+    for key in ("verdict", "estimates", "groups", "defaults", "notes", "conventions", "left_out"):
         del old[key]
     del old["model"]["arguments"]
     for key in ("class", "peaks_macs_per_s", "vector_ops_per_s", "layer_overhead_s", "notes"):
@@ -107,6 +107,18 @@ def test_a_file_from_before_keys_were_added_is_read(file: Path) -> None:
     file.write_text(json.dumps(old), encoding="utf-8")
     assert load_saved(file) == old
     assert compare([load_saved(file), RESULTS["analysis"]]).differences[0].changes() == []
+
+
+@pytest.mark.parametrize(
+    ("estimates", "said"),
+    [
+        (5, "estimates must be a list (got 5)"),
+        ([{"estimator": "learned"}], "estimates[0].is_chosen is missing"),
+        ([{"estimator": None, "is_chosen": True}], "estimates[0].estimator must be text (got null)"),
+    ],
+)
+def test_what_estimators_say_is_checked(estimates: Any, said: str, file: Path) -> None:
+    assert said in refusal(file, {**RESULTS["analysis"], "estimates": estimates})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch._prims_common import suggest_memory_format
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from roofline.loading import load
+from roofline.overloads import overload_of
 from roofline.shapes import RULES
+from roofline.trace import trace
 
 aten = torch.ops.aten
-CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+LAID_OUT_OTHERWISE = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.batch_norm.default)
 Arguments = tuple[list[Any], dict[str, Any]]
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -33,14 +39,15 @@ def strides(tensor: Tensor) -> tuple[int, ...]:
     return tuple(step for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
 
 
-def as_devices_lay_it_out(truth: Tensor, x: Tensor) -> Tensor | None:
-    """A convolution's output in the format of its input; None where that is both formats at once.
+def as_devices_lay_it_out(overload: Any, args: list[Any]) -> Tensor:
+    """The output as the CPU has it, of ops of which torch's meta kernel says another format than those that compute."""
+    out: Tensor = overload(*(on_cpu(item) if isinstance(item, Tensor) else item for item in args))
+    return out.to("meta")
 
-    Torch's meta kernel always says contiguous; its CPU and CUDA kernels do not (`test_a_real_convolution_...`).
-    """
-    if x.dim() != 4 or not x.is_contiguous(memory_format=torch.channels_last):
-        return truth
-    return None if x.is_contiguous() else truth.contiguous(memory_format=torch.channels_last)
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """Zeros with the same strides."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).zero_()
 
 
 def assert_agrees(overload: Any, args: list[Any], kwargs: dict[str, Any] | None = None) -> bool:
@@ -55,9 +62,10 @@ def assert_agrees(overload: Any, args: list[Any], kwargs: dict[str, Any] | None 
         except Exception as error:
             what = f"{overload} invented {tuple(guess.shape)} where torch raises {type(error).__name__}: {error}"
             raise AssertionError(what) from error
-        laid_out = as_devices_lay_it_out(truth, args[0]) if overload in CONVOLUTIONS else truth
+        laid_out = as_devices_lay_it_out(overload, args) if overload in LAID_OUT_OTHERWISE else truth
     assert kind(guess) == kind(truth)
-    assert laid_out is None or strides(guess) == strides(laid_out)
+    assert strides(guess) == strides(laid_out)
+    assert suggest_memory_format(guess) == suggest_memory_format(laid_out)
     assert (guess is args[0]) == (truth is args[0]), "in place or not"
     return True
 
@@ -259,7 +267,7 @@ COMMON: dict[Any, list[list[Any]]] = {  # the calls that networks are made of, w
     aten.dropout.default: [[meta(TOKENS), 0.1, False]],
     aten.batch_norm.default: [[x, *[VECTOR] * 4, False, 0.1, 1e-5, True] for x in (meta(IMAGE), CHANNELS_LAST)],
     aten.layer_norm.default: [[meta(TOKENS), [8], VECTOR, VECTOR, 1e-5, True]],
-    aten.softmax.int: [[meta((2, 4, 5, 5)), -1]],
+    aten.softmax.int: [[meta((2, 4, 5, 5)), -1], [CHANNELS_LAST, 1]],
     aten.conv1d.default: [[meta((2, 8, 9)), meta((16, 8, 3)), meta([16]), [2], [1], [1], 1]],
     aten.conv2d.default: [
         [meta(IMAGE), meta((16, 8, 3, 3)), None, [2, 2], [1, 1], [1, 1], 1],
@@ -386,14 +394,152 @@ def test_the_memory_format_is_handed_on_through_a_network(form: str) -> None:
     assert x.is_contiguous(memory_format=torch.channels_last) == (form == "channels_last")
 
 
-@pytest.mark.parametrize("groups", [1, 8], ids=["dense", "depthwise"])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_real_convolution_of_a_channels_last_input_is_channels_last_and_so_is_the_rule(
-    groups: int, kernel: int
+KERNELS = [(1, 1), (1, 3), (8, 1), (8, 3), (2, 3)]  # groups of 8 channels, and the sides of the kernel
+FORMATS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.mark.parametrize(("groups", "kernel"), KERNELS)
+@pytest.mark.parametrize("size", [(2, 8, 5, 7), (16, 8, 1, 1), (1, 8, 6, 6)], ids=str)
+@pytest.mark.parametrize("of_weight", FORMATS, ids=str)
+@pytest.mark.parametrize("of_input", FORMATS, ids=str)
+def test_a_convolution_is_channels_last_where_a_real_one_is(
+    of_input: torch.memory_format, of_weight: torch.memory_format, size: tuple[int, ...], groups: int, kernel: int
 ) -> None:
-    x = torch.zeros(2, 8, 5, 7).to(memory_format=torch.channels_last)
-    weight = torch.zeros(8, 8 // groups, kernel, kernel)
-    arguments = [None, [1, 1], [1, 1], [1, 1], groups]
-    guess = RULES[aten.conv2d.default](x.to("meta"), weight.to("meta"), *arguments)
+    """Where the strides of its input or its weight are: those of a 1x1 or a depthwise kernel are of both formats."""
+    x = torch.zeros(size).to(memory_format=of_input)
+    weight = torch.zeros(8, 8 // groups, kernel, kernel).to(memory_format=of_weight)
+    arguments = [None, [1, 1], [kernel // 2] * 2, [1, 1], groups]
+    guess = RULES[aten.conv2d.default](_as_meta(x), _as_meta(weight), *arguments)
     assert guess is not None
-    assert strides(guess) == strides(aten.conv2d.default(x, weight, *arguments))
+    assert guess.stride() == aten.conv2d.default(x, weight, *arguments).stride()
+
+
+def _as_meta(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+# --- whole networks ------------------------------------------------------------------------------------------------
+
+
+class Spy(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the ops of a run on numbers, taken apart as tracing does, and how their results lie in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ran: list[tuple[object, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if overload_of(func).take_apart:
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        first = out[0] if isinstance(out, tuple | list) else out
+        self.ran.append((str(func), *lies(first.shape, first.stride())))
+        return out
+
+
+def lies(shape: Any, steps: Any) -> tuple[object, ...]:
+    """What an op can see of how a tensor lies in memory."""
+    tensor = torch.empty_strided(tuple(shape), tuple(steps), device="meta")
+    return tuple(shape), strides(tensor), suggest_memory_format(tensor)
+
+
+NETWORKS = (  # depthwise and 1x1 kernels, squeezing, shuffled channels, attention, windows of tokens
+    "mobilenetv3_small_100", "mobilenetv4_conv_small", "micronet_m0", "efficientvit_b0", "convnext_atto",
+    "benchmarks/networks/shufflenet_v2.py:shufflenet_v2_x0_5", "benchmarks/networks/densenet.py:densenet121",
+)  # fmt: skip
+ROOT = Path(__file__).parents[1]
+
+
+def assert_traced_as_it_runs(module: nn.Module, images: Tensor, form: torch.memory_format) -> None:
+    module, images = module.eval().to(memory_format=form), images.to(memory_format=form)  # type: ignore[call-overload]
+    with torch.inference_mode(), Spy() as spy:
+        module(images)
+    graph = trace(module, images)
+    for op, ran in zip(graph.ops, spy.ran, strict=True):
+        assert (op.target, *lies(op.outputs[0].shape, op.outputs[0].strides)) == ran, op.path
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+@pytest.mark.parametrize("reference", NETWORKS)
+def test_a_network_is_traced_with_the_strides_that_it_runs_with(
+    reference: str, form: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    loaded = load(reference, input_size=(3, 64, 64))
+    assert_traced_as_it_runs(loaded.module.to_empty(device="cpu"), torch.zeros(1, 3, 64, 64), form)
+
+
+class Apply(nn.Module):
+    """What is no module of its own, as one."""
+
+    def __init__(self, function: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def shuffled(_: nn.Module, x: Tensor) -> Tensor:
+    batch, channels, *sides = x.shape
+    return x.reshape(batch, 2, channels // 2, *sides).transpose(1, 2).reshape(x.shape)
+
+
+def attended(_: nn.Module, x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    mixed: Tensor = (tokens @ tokens.transpose(1, 2)).softmax(-1) @ tokens
+    return mixed.transpose(1, 2).reshape(x.shape)
+
+
+def half_changed(self: Any, x: Tensor) -> Tensor:
+    kept, changed = x.chunk(2, 1)
+    return torch.cat([kept, self.branch(changed)], 1)
+
+
+PARTS: dict[str, Callable[[int], nn.Module]] = {  # of that many channels, which they keep
+    "1x1": lambda c: nn.Conv2d(c, c, 1),
+    "3x3": lambda c: nn.Conv2d(c, c, 3, padding=1, bias=False),
+    "depthwise": lambda c: nn.Conv2d(c, c, 3, padding=1, groups=c),
+    "grouped": lambda c: nn.Conv2d(c, c, 3, padding=1, stride=2, groups=2),
+    "batch norm": nn.BatchNorm2d,
+    "group norm": lambda c: nn.GroupNorm(1, c),
+    "relu": lambda c: nn.ReLU(inplace=True),
+    "hardswish": lambda c: nn.Hardswish(),
+    "gelu": lambda c: nn.GELU(),
+    "residual": lambda c: Apply(lambda self, x: x + self.conv(x), conv=nn.Conv2d(c, c, 1)),
+    "squeeze": lambda c: Apply(lambda self, x: x * self.gate(self.pool(x)).sigmoid(),
+                               gate=nn.Conv2d(c, c, 1), pool=nn.AdaptiveAvgPool2d(1)),
+    "mean": lambda c: Apply(lambda self, x: x * self.gate(x.mean((2, 3), keepdim=True)), gate=nn.Conv2d(c, c, 1)),
+    "scale": lambda c: Apply(lambda _, x: x.mul(0.5).add_(1)),
+    "average": lambda c: nn.AvgPool2d(3, 2, 1),
+    "largest": lambda c: nn.MaxPool2d(3, 2, 1),
+    "to a point": lambda c: nn.AdaptiveAvgPool2d(1),
+    "larger": lambda c: nn.Upsample(scale_factor=2),
+    "shuffle": lambda c: Apply(shuffled),
+    "softmax": lambda c: nn.Softmax(1),
+    "attention": lambda c: Apply(attended),
+    "half": lambda c: Apply(half_changed, branch=nn.Conv2d(c // 2, c // 2, 3, padding=1, groups=c // 2)),
+    "layer norm": lambda c: Apply(lambda self, x: self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+                                  norm=nn.LayerNorm(c)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_any_chain_is_traced_with_the_strides_that_it_runs_with(form: torch.memory_format) -> None:
+    @quick
+    @given(
+        names=st.lists(st.sampled_from(sorted(PARTS)), min_size=1, max_size=6),
+        batch=st.integers(1, 2),
+        channels=st.sampled_from([2, 4, 8]),
+        side=st.integers(1, 7),
+    )
+    @example(names=["1x1", "shuffle", "depthwise", "relu", "1x1"], batch=1, channels=4, side=5)
+    @example(names=["to a point", "1x1", "hardswish"], batch=1, channels=4, side=3)
+    def compare(names: list[str], batch: int, channels: int, side: int) -> None:
+        chain = nn.Sequential(*(PARTS[name](channels) for name in names))
+        assert_traced_as_it_runs(chain, torch.zeros(batch, channels, side, side), form)
+
+    compare()

@@ -1002,6 +1002,10 @@ CONSTANTS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "arithmetic on constants": (lambda self, x: x[:, : int(self.n * 2 + torch.ones(()))] * 2, {"n": torch.tensor(1.5)}),
     "a loop over constants": (lambda self, x: next(x[:, : int(n)] for n in self.n) * 2, {"n": torch.tensor([4, 2])}),
     "the places of a constant": (lambda self, x: x[:, self.n.nonzero()[:, 0]] * 2, {"n": torch.tensor([1] * 4 + [0])}),
+    "a constant moved to the input's device": (
+        lambda self, x: x[:, : int(self.n.to(x.device, torch.int64).sum())] * 2,
+        {"n": torch.ones(4)},
+    ),
     "a list of a buffer": (lambda self, x: x[:, : self.n.tolist()[0]] * 2, {"n": torch.tensor([4])}),
     "an array of a buffer": (lambda self, x: x[:, : int(self.n.numpy()[0])] * 2, {"n": torch.tensor([4])}),
     "a list of a tensor made in forward": (lambda _, x: x[:, : torch.arange(5).tolist()[-1]] * 2, {}),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from roofline.graph import Op
-from roofline.layers import LayerTable, lower, main_op, unfused_bytes
+from roofline.layers import LayerTable, lower, main_op
 from roofline.trace import trace
 from roofline.transposes import CARRIERS, TRANSPOSES, moves, with_copies
 
@@ -270,7 +270,7 @@ def test_a_residual_add_reads_the_turned_branch_and_waits_for_it() -> None:
 def test_the_ops_and_bytes_behind_a_layer_are_those_of_the_table() -> None:
     graph = trace(ATTENTION, of(BATCH, TOKENS, WIDTH))
     layers = lower(graph, dtype="int8", transposes=True)
-    assert unfused_bytes(graph, layers).tolist() == layers.mem_bytes.tolist()
+    assert layers.unfused_bytes.tolist() == layers.mem_bytes.tolist()
     for index, name in enumerate(layers.ops):
         op, moved = main_op(graph, layers, index)
         assert isinstance(op, Op)

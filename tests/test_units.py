@@ -7,13 +7,25 @@ import importlib
 import math
 import pkgutil
 import re
+from fractions import Fraction
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import roofline
-from roofline.units import milliseconds, percent, seconds, shape, si, significant, time_unit
+from roofline.errors import RooflineError
+from roofline.units import (
+    QuantityKind,
+    milliseconds,
+    parse_quantity,
+    percent,
+    seconds,
+    shape,
+    si,
+    significant,
+    time_unit,
+)
 
 PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -125,3 +137,71 @@ def test_a_share_is_itself_to_a_percent(share: float) -> None:
 
 def test_shapes() -> None:
     assert [shape(sizes) for sizes in ((), (7,), (1, 3, 224, 224), (0, 4))] == ["scalar", "7", "1x3x224x224", "0x4"]
+
+
+# --- what a user writes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("duration", "5ms", Fraction(5, 1000)),
+        ("duration", " 500 us ", Fraction(5, 10**4)),
+        ("duration", "500\u00b5s", Fraction(5, 10**4)),  # the micro sign, and the Greek letter
+        ("duration", "500\u03bcs", Fraction(5, 10**4)),
+        ("duration", "0.1S", Fraction(1, 10)),
+        ("duration", "7e-3s", Fraction(7, 1000)),
+        ("bytes", "10MB", 10**7),
+        ("bytes", "10mB", 10**7),
+        ("bytes", "1.5 kB", 1500),
+        ("bytes", "1GB", 10**9),
+        ("bytes", "12B", 12),
+        ("bytes", "8MiB", 8 * 1024**2),
+        ("bytes", "64KiB", 64 * 1024),
+        ("count", "1G", 10**9),
+        ("count", "300m", 3 * 10**8),
+        ("count", "569740352", 569_740_352),
+        ("count", "1e9", 10**9),
+        ("count", "0", 0),
+        ("share", "2%", Fraction(1, 50)),
+        ("share", "0.02", Fraction(1, 50)),
+        ("share", "150 %", Fraction(3, 2)),
+        ("share", "0", 0),
+    ],
+)
+def test_a_quantity_is_read_exactly(kind: QuantityKind, text: str, value: Fraction | int) -> None:
+    assert parse_quantity(text, kind) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("duration", "5", r"'5' has no unit, and a duration is written as in 5ms, 500us or 0\.1s"),
+        ("duration", "5MB", r"'5MB' has the unit 'mb'"),
+        ("duration", "5m", r"'5m' has the unit 'm'"),  # minutes or milliseconds?
+        ("duration", "-5ms", r"'-5ms' is no duration"),
+        ("duration", "ms", r"'ms' is no duration"),
+        ("duration", "", r"'' is no duration"),
+        ("duration", "1ms 2us", r"is no duration"),
+        ("duration", "\x1b[31m", r"'\\\\x1b\[31m' is no duration"),
+        ("bytes", "10", r"'10' has no unit, and a number of bytes is written as in 10MB"),
+        ("bytes", "10Mb", r"'10Mb' has the unit 'Mb'"),  # megabits
+        ("bytes", "10M", r"'10M' has the unit 'M'"),
+        ("count", "1GB", r"'1GB' has the unit 'GB', and a number of MACs is written as in .*1 MAC = 2 FLOPs"),
+        ("count", "1GFLOPs", r"1 MAC = 2 FLOPs"),
+        ("count", "inf", r"'inf' is no number of MACs"),
+        ("count", "1e999", r"'1e999' has the unit '9'|is no number of MACs"),
+        ("count", "9" * 5000, r"is no number of MACs"),
+        ("share", "2", r"'2' would be 200 %: write a share as in 2% or 0\.02"),
+        ("share", "two", r"'two' is no share"),
+    ],
+)
+def test_what_is_no_quantity_is_said_with_what_would_be(kind: QuantityKind, text: str, message: str) -> None:
+    with pytest.raises(RooflineError, match=message):
+        parse_quantity(text, kind)
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["k", "M", "G", "T", ""]))
+def test_what_is_shown_can_be_read_back(number: int, prefix: str) -> None:
+    value = number * int(PREFIX[prefix])
+    assert float(parse_quantity(si(value, "B", digits=7), "bytes")) == pytest.approx(value, rel=1e-6)

@@ -19,14 +19,18 @@ from torch import nn
 
 import roofline
 from roofline import RooflineError
+from roofline.calibration.file import save
+from roofline.calibration.profile import profile_of
 from roofline.hardware import ACTIVATIONS, Figure, Hardware
 from roofline.layers import lower
+from roofline.measurement.environment import environment
 from roofline.profiles import bundled, load_profile
 from roofline.saved import load_saved
 from roofline.target import parse_target
 from roofline.trace import trace
 from roofline.whatif import COLUMNS, SCALES, Alternative, WhatIf, scaled, whatif
 from roofline.whatif_words import at_least, what_changes
+from tests.calibration import known_laws
 
 EXACT = 1e-12
 MODEL = "mobilenetv4_hybrid_medium"
@@ -571,6 +575,47 @@ def test_what_the_users_file_prints_does_not_get_into_the_result(command: Comman
 
 def test_a_repr_is_the_answer(pi: WhatIf) -> None:
     assert repr(pi) == f"<WhatIf of {MODEL}: {pi.verdict()}>"
+
+
+# --- a calibrated profile ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Hardware:
+    """A profile with a calibration beside it, of a machine far slower than its roofline."""
+    made = replace(known_laws.calibration(), environment=environment())
+    save(made, tmp_path / "local.calibration.npz")
+    (tmp_path / "local.yaml").write_text(profile_of(made, "local", file="local.calibration.npz"))
+    return load_profile(tmp_path / "local.yaml")
+
+
+def test_another_device_is_not_asked_of_a_calibration(calibrated: Hardware) -> None:
+    plain = replace(calibrated, calibration=None)
+    result = whatif("mobilenetv4_conv_s", hw=calibrated)
+    assert result.latency_s == latency("mobilenetv4_conv_s", plain)
+    assert result.latency_s < 0.8 * latency("mobilenetv4_conv_s", calibrated)
+    for factor in (1.1, 1e15):
+        faster = scaled(calibrated, dtype="fp32", peak=factor)
+        assert result.times.response("peak").latency_s(factor) == pytest.approx(latency("mobilenetv4_conv_s", faster))
+    assert one(result, "batch", "2").latency_s == pytest.approx(latency("mobilenetv4_conv_s", plain, batch=2))
+
+
+def test_that_a_calibration_is_set_aside_is_said(calibrated: Hardware, command: Command) -> None:
+    notes = whatif("mobilenetv4_conv_s", hw=calibrated).to_dict()["notes"]
+    (said,) = (note for note in notes if "not by its calibration (local.calibration.npz)" in note)
+    assert "By the roofline" in said
+    assert calibrated.calibration is not None
+    done = command("whatif", "mobilenetv4_conv_s", "--hw", calibrated.calibration.parent / "local.yaml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "By the roofline of the profile's figures" in done.stdout
+    assert not any("calibration" in note for note in whatif(MODEL, hw="raspberrypi_5").to_dict()["notes"])
+
+
+@pytest.mark.parametrize("estimator", ["calibrated", "learned", "oracle"])
+def test_another_estimator_is_refused(estimator: str) -> None:
+    with pytest.raises(RooflineError, match=f"by the roofline.*'{estimator}'"):
+        whatif("mobilenetv4_conv_s", hw="raspberrypi_5", estimator=estimator)
+    assert whatif("mobilenetv4_conv_s", hw="raspberrypi_5", estimator="roofline").latency_s > 0
 
 
 # --- docs/json.md -----------------------------------------------------------------------------------------------------

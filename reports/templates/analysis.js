@@ -3,14 +3,28 @@
 (() => {
   const { layers, hardware, time, strip, arc, latency_s: profileLatency, latency_kind: latencyKind } = Roofline.data;
   const { specs, draw, si, seconds, percent, significant, card } = Roofline;
-  const form = document.getElementById('what-if');
-  if (!form) return; // a model without layers
+  const by = (id) => document.getElementById(id);
+  const tracesOf = (id, role) => specs[id].data.filter((trace) => trace.meta?.role === role);
+
+  by('unfused')?.addEventListener('change', (event) => {
+    for (const trace of tracesOf('roofline', 'unfused')) trace.visible = event.target.checked;
+    draw('roofline');
+  });
+  for (const button of document.querySelectorAll('[data-kind]')) {
+    button.addEventListener('click', () => {
+      const on = button.getAttribute('aria-pressed') !== 'true';
+      button.setAttribute('aria-pressed', String(on));
+      for (const trace of tracesOf('roofline', 'dots')) if (trace.meta.kind === button.dataset.kind) trace.visible = on;
+      draw('roofline');
+    });
+  }
+
+  const form = by('what-if');
+  if (!form) return; // a model without layers, or times by a calibration, which says nothing of other rates
   const count = layers.name.length;
   const profile = { peak: hardware.peak_macs_per_s, bandwidth: hardware.bandwidth_bytes_per_s };
   const state = { ...profile };
-  const by = (id) => document.getElementById(id);
   const sum = (values) => values.reduce((a, b) => a + b, 0);
-  const tracesOf = (id, role) => specs[id].data.filter((trace) => trace.meta?.role === role);
 
   // --- the engine: the profile's times, moved with the peak and with all rates of memory ------------------------------
 
@@ -302,18 +316,6 @@
   }
   by('reset').addEventListener('click', () => { Object.assign(state, profile); update(); by('bandwidth').focus(); });
   form.addEventListener('submit', (event) => event.preventDefault());
-  by('unfused')?.addEventListener('change', (event) => {
-    for (const trace of tracesOf('roofline', 'unfused')) trace.visible = event.target.checked;
-    draw('roofline');
-  });
-  for (const button of document.querySelectorAll('[data-kind]')) {
-    button.addEventListener('click', () => {
-      const on = button.getAttribute('aria-pressed') !== 'true';
-      button.setAttribute('aria-pressed', String(on));
-      for (const trace of tracesOf('roofline', 'dots')) if (trace.meta.kind === button.dataset.kind) trace.visible = on;
-      draw('roofline');
-    });
-  }
   // The page keeps room for the longer sentence, so that nothing moves under the reader's finger.
   const reserve = () => {
     verdict.style.minHeight = '';

@@ -1,55 +1,29 @@
-"""Calibrate this machine: the times of kernels in context, of networks as wholes, and the ceilings.
-
-Synthetic networks (`roofline.calibration.menu`) are timed in small groups: in each round, in an order drawn anew, each
-is run once as a whole and once op by op (`roofline.measurement.replay`), with the anchor before and after. An op's time
-is the median of its rounds over the anchor's factor beside them; samples under heavy contention are left out. A group
-is a few networks, so that the rounds of one are some tenths of a second apart, and what disturbs one does not disturb
-all. Groups follow until the time is up, so a longer budget has more networks, not longer ones.
-
-Memory that is freed is kept (`roofline.measurement.allocator`): page faults are dealt by chance, and no op's own.
-"""
+"""Calibrate this machine: the request, and what comes of it. `roofline.calibration.session` does the measuring."""
 
 from __future__ import annotations
 
 import gc
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from roofline.calibration.ceilings import measure_ceilings
-from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTimes
-from roofline.calibration.kernels import TERMS, Kernels, kernels_of
-from roofline.calibration.menu import network
-from roofline.errors import BusyError, CalibrationError, RooflineError
-from roofline.layers import lower
-from roofline.measurement.anchor import Anchor, TorchAnchor, factor_of, local_factor, reference_of
-from roofline.measurement.clock import Clock, SystemClock, WallTimer
-from roofline.measurement.conditions import MAX_FACTOR
-from roofline.measurement.per_layer import align
-from roofline.measurement.replay import ClockStopwatch, Recording, own_cost_s, record, replay, use_bindings
-from roofline.measurement.stopping import MAX_LEFT_OUT
-from roofline.measurement.subject import DTYPES, in_channels_last
-from roofline.trace import trace
+from roofline.calibration.bench import CpuBench, CudaBench
+from roofline.calibration.data import Calibration
+from roofline.calibration.session import Progress, Session
+from roofline.errors import BusyError, CalibrationError
+from roofline.measurement.clock import SystemClock
+from roofline.measurement.subject import DTYPES
 
-GROUP = 5  # networks that take turns
-ROUNDS = 7  # of a group; the median of seven is off by a quarter of the spread of one
-WARM_UP_ROUNDS = 2
-CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
-FIRST_ANCHORS = 30
-MIN_BUDGET_S = 10.0  # the ceilings and two groups on two cores; fewer networks fit no class of kernels
-MIN_NETWORKS = 4
-DEVICES, MODES = ("cpu",), ("eager", "channels_last")
-
-Floats = NDArray[np.float64]
+MIN_BUDGET_S: Mapping[str, float] = {
+    "eager": 10.0,  # the ceilings and two groups on two cores; fewer networks fit no class of kernels
+    "channels_last": 10.0,
+    "compile": 240.0,  # ten compiled networks, below which no 90 % interval is measured; one takes 10 to 30 s
+}
+USUAL_BUDGET_S, USUAL_COMPILED_BUDGET_S = 120.0, 600.0
+DEVICES, MODES = ("cpu", "cuda"), tuple(MIN_BUDGET_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +31,10 @@ class Request:
     """How to calibrate; plain data.
 
     Attributes:
-        device: ``"cpu"``.
+        device: ``"cpu"`` or ``"cuda"``.
         threads: Within an op; those torch has now if None.
         dtype: Of weights and inputs.
-        mode: ``"eager"`` or ``"channels_last"``.
+        mode: ``"eager"``, ``"channels_last"`` or, on a CPU, ``"compile"``.
         budget_s: Seconds to take, about.
         seed: Of the networks that are drawn.
         quiet_wait_s: Seconds to wait at most until no other process wants the cores; with 0 it is not looked at.
@@ -70,7 +44,7 @@ class Request:
     threads: int | None = None
     dtype: str = "fp32"
     mode: str = "eager"
-    budget_s: float = 120.0
+    budget_s: float = USUAL_BUDGET_S
     seed: int = 0
     quiet_wait_s: float = 60.0
 
@@ -79,38 +53,27 @@ class Request:
 
         Raises:
             CalibrationError: Something is.
+            MeasurementError: There is no such device here.
         """
         if self.device not in DEVICES:
-            raise CalibrationError(f"only {' and '.join(DEVICES)} can be calibrated so far (got {self.device!r})")
+            raise CalibrationError(f"only {' and '.join(DEVICES)} can be calibrated (got {self.device!r})")
         if self.mode not in MODES:
             raise CalibrationError(f"unknown mode {self.mode!r} of a calibration (known: {', '.join(MODES)})")
         if self.dtype not in DTYPES:
             raise CalibrationError(f"unknown dtype {self.dtype!r} (known: {', '.join(DTYPES)})")
-        if not MIN_BUDGET_S <= self.budget_s < math.inf:
+        if self.device == "cuda" and self.mode == "compile":
+            raise CalibrationError("mode compile is calibrated on a CPU alone; on CUDA: eager or channels_last")
+        if not (least_s := MIN_BUDGET_S[self.mode]) <= self.budget_s < math.inf:
+            why = ", since compiling a network takes 10 to 30 s" if self.mode == "compile" else ""
             raise CalibrationError(
-                f"a budget of {self.budget_s:g} s is too small to fit anything: {MIN_BUDGET_S:g} s at least"
+                f"a budget of {self.budget_s:g} s is too small to fit anything: {least_s:g} s at least{why}"
             )
         if self.threads is not None and self.threads < 1:
             raise CalibrationError(f"threads must be at least 1 (got {self.threads})")
+        if self.device == "cuda":
+            from roofline.measurement.cuda import cuda_device
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a calibration is.
-
-    Attributes:
-        phase: ``"ceilings"`` or ``"networks"``.
-        networks: Done.
-        kernels: Kernel calls that are known, each once.
-        factor: How many times as slow as at the reference state the machine is now.
-        left_s: Seconds left, about.
-    """
-
-    phase: str
-    networks: int = 0
-    kernels: int = 0
-    factor: float = 1.0
-    left_s: float = 0.0
+            cuda_device()
 
 
 def calibrate(
@@ -130,6 +93,7 @@ def calibrate(
 
     Raises:
         CalibrationError: The request makes no sense, or `base` is of another environment.
+        MeasurementError: There is no such device here.
         BusyError: Others used the machine all the time.
         KeyboardInterrupt: It was stopped by hand too early.
     """
@@ -148,10 +112,23 @@ def calibrate(
                 "with fewer threads, or with --quiet-wait 0 in spite of it"
             )
         record = environment(request.device, seed=request.seed)
-        session = _Session(request, clock, TorchAnchor(WallTimer(clock)), progress, base)
+        session = Session(request, clock, _bench(request.device, clock), progress, base)
         with _measuring():
             is_interrupted = session.run(record)
         return session.result(record, threads, is_interrupted), is_interrupted
+
+
+def usual_budget_s(mode: str) -> float:
+    """Seconds that a calibration of a mode takes, where nobody says."""
+    return USUAL_COMPILED_BUDGET_S if mode == "compile" else USUAL_BUDGET_S
+
+
+def _bench(device: str, clock: SystemClock) -> CpuBench | CudaBench:
+    if device == "cpu":
+        return CpuBench(clock)
+    from roofline.measurement.cuda import cuda_device
+
+    return CudaBench(cuda_device(), clock, placed=torch.device("cuda"))
 
 
 @contextmanager
@@ -167,294 +144,6 @@ def _measuring() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
-
-
-@dataclass(slots=True, eq=False)
-class _Network:
-    """A network that is timed.
-
-    Attributes:
-        name: ``menu-`` and its seed.
-        call: Runs it.
-        recording: Its ops.
-        kernels: What these run.
-        steps: The step of each row of `kernels`; -1 where none ran.
-        macs, activation_bytes: Of the whole.
-        step_s: Seconds of each step, a list a round.
-        whole_s: Seconds of the whole, one a round.
-        step_at_s, whole_at_s: When that was.
-    """
-
-    name: str
-    call: Callable[[], object]
-    recording: Recording
-    kernels: Kernels
-    steps: NDArray[np.int64]
-    macs: int
-    activation_bytes: int
-    step_s: list[list[float]] = field(default_factory=list)
-    whole_s: list[float] = field(default_factory=list)
-    step_at_s: list[float] = field(default_factory=list)
-    whole_at_s: list[float] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What is known of one kernel call: samples of all networks it ran in."""
-
-    kernel: str
-    terms: Floats
-    network: str
-    time_s: list[float] = field(default_factory=list)
-    raw_s: list[float] = field(default_factory=list)
-
-
-class _Session:
-    def __init__(
-        self,
-        request: Request,
-        clock: Clock,
-        anchor: Anchor,
-        progress: Callable[[Progress], None] | None,
-        base: Calibration | None,
-    ) -> None:
-        self.request, self.clock, self.anchor, self.progress, self.base = request, clock, anchor, progress, base
-        self.rng = random.Random(request.seed)
-        self.stopwatch = ClockStopwatch(clock)
-        self.reference_s: Sequence[float] = ()
-        self.anchor_at_s: list[float] = []
-        self.factors: list[float] = []
-        self.seen: dict[str, _Seen] = {}
-        self.wholes: list[dict[str, Any]] = []
-        self.ceilings: Ceilings | None = None
-        self.left_out = self.total = 0
-        self.skipped: list[str] = []
-
-    def run(self, environment: Mapping[str, Any]) -> bool:
-        """Measure until the time is up; whether it was stopped by hand."""
-        from roofline.measurement.machine_state import load_state, save_state, state_file
-
-        start_s = self.clock.now_s()
-        until_s = start_s + self.request.budget_s
-        try:
-            first = [self.anchor.sample() for _ in range(FIRST_ANCHORS)]
-            kept = load_state(state_file(environment), self.anchor.names)
-            self.reference_s = reference_of(first) if kept is None else kept.reference_s
-            if kept is None:
-                save_state(state_file(environment), self.anchor.names, self.reference_s, environment)
-            self._tell("ceilings", until_s)
-            ceilings_s = min(CEILINGS_SHARE * self.request.budget_s, LONGEST_CEILINGS_S)
-            self.ceilings = measure_ceilings(
-                self.clock, dtype=getattr(torch, DTYPES[self.request.dtype]), budget_s=ceilings_s
-            )
-            self.own_cost_s = own_cost_s(self.stopwatch)
-            known = set() if self.base is None else set(self.base.wholes.network.tolist())
-            seed = self.request.seed
-            group_s = 0.0
-            while self.clock.now_s() + group_s < until_s:
-                self._tell("networks", until_s)
-                began_s = self.clock.now_s()
-                group: list[_Network] = []
-                while len(group) < GROUP:
-                    if f"menu-{seed}" not in known and (made := self._made(seed)) is not None:
-                        group.append(made)
-                    seed += 1
-                self._time(group)
-                for each in group:
-                    self._keep(each)
-                del group
-                gc.collect()
-                group_s = self.clock.now_s() - began_s
-        except KeyboardInterrupt:
-            if self.ceilings is None or len(self.wholes) < MIN_NETWORKS:
-                raise
-            return True
-        return False
-
-    def _made(self, seed: int) -> _Network | None:
-        """A network, recorded; None where it does not run as it was traced."""
-        module, shape = network(seed)
-        dtype = getattr(torch, DTYPES[self.request.dtype])
-        given = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-        module = module.to(dtype)
-        if self.request.mode == "channels_last":
-            (given,) = in_channels_last(module, [given])
-        try:
-            return _recorded(f"menu-{seed}", module, given, self.request.dtype)
-        except (RooflineError, RuntimeError) as error:
-            self.skipped.append(f"menu-{seed}: {error}")
-            return None
-
-    def _time(self, group: Sequence[_Network]) -> None:
-        """All rounds of a group."""
-        for each in group:
-            for _ in range(WARM_UP_ROUNDS):
-                each.call()
-                replay(each.recording, self.stopwatch)
-        self._sample_anchor()
-        for number in range(ROUNDS):
-            for each in self.rng.sample(list(group), len(group)):
-                for part in (self._whole, self._steps) if number % 2 else (self._steps, self._whole):
-                    part(each)
-                    self._sample_anchor()
-
-    def _whole(self, each: _Network) -> None:
-        each.call()  # untimed: the anchor and the network before left their own data in the caches
-        now_s = self.clock.now_s
-        start_s = now_s()
-        result = each.call()
-        end_s = now_s()
-        del result
-        each.whole_s.append(end_s - start_s)
-        each.whole_at_s.append((start_s + end_s) / 2)
-
-    def _steps(self, each: _Network) -> None:
-        each.call()
-        start_s = self.clock.now_s()
-        step_s = replay(each.recording, self.stopwatch, own_cost_s=self.own_cost_s).step_s
-        each.step_s.append(step_s)
-        each.step_at_s.append((start_s + self.clock.now_s()) / 2)
-
-    def _sample_anchor(self) -> None:
-        at_s = self.clock.now_s()
-        sample = self.anchor.sample()
-        self.anchor_at_s.append(at_s)
-        self.factors.append(factor_of(sample, self.reference_s, self.anchor.weights))
-
-    def _keep(self, each: _Network) -> None:
-        """Reduce a network to what is kept of it."""
-        step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
-        whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
-        if not len(step_s) or not len(whole_s):
-            return
-        ran = each.steps >= 0
-        raw_s = step_s[:, each.steps]
-        at_reference = raw_s / step_factors[:, None]
-        ops_s = 0.0
-        for row, key in enumerate(each.kernels.key):
-            if not ran[row]:
-                continue
-            seen = self.seen.setdefault(key, _Seen(str(each.kernels.kernel[row]), each.kernels.terms[row], each.name))
-            seen.time_s += at_reference[:, row].tolist()
-            seen.raw_s += raw_s[:, row].tolist()
-            ops_s += float(np.median(at_reference[:, row]))
-        self.wholes.append(
-            {
-                "network": each.name,
-                "time_s": float(np.median(whole_s[:, 0] / whole_factors)),
-                "raw_s": float(np.median(whole_s)),
-                "ops_s": ops_s,
-                "ops": len(each.kernels.key),
-                "module_calls": each.kernels.module_calls,
-                "views": each.kernels.views,
-                "macs": each.macs,
-                "activation_bytes": each.activation_bytes,
-            }
-        )
-
-    def _usable(self, times_s: Floats, at_s: Sequence[float]) -> tuple[Floats, Floats]:
-        """The rounds that were not under heavy contention, and the factors beside them."""
-        factors = np.array([local_factor(at, self.anchor_at_s, self.factors) for at in at_s])
-        usable = factors <= MAX_FACTOR
-        self.total += len(usable)
-        self.left_out += int((~usable).sum())
-        return times_s[usable], factors[usable]
-
-    def _tell(self, phase: str, until_s: float) -> None:
-        if self.progress is not None:
-            self.progress(
-                Progress(
-                    phase=phase,
-                    networks=len(self.wholes),
-                    kernels=len(self.seen),
-                    factor=float(np.median(self.factors[-50:])) if self.factors else 1.0,
-                    left_s=max(0.0, until_s - self.clock.now_s()),
-                )
-            )
-
-    def result(self, environment: Mapping[str, Any], threads: int, is_interrupted: bool) -> Calibration:
-        """The calibration, on top of the one that it extends.
-
-        Raises:
-            BusyError: Too few samples were left.
-        """
-        if len(self.wholes) < MIN_NETWORKS or self.ceilings is None:
-            raise BusyError(
-                f"{self.left_out} of {self.total} samples were taken while the machine was busy with other work, and "
-                f"what is left is {len(self.wholes)} networks, of {MIN_NETWORKS} needed: calibrate when idle"
-            )
-        made = Calibration(
-            ops=_table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()]),
-            wholes=_table(WholeTimes, self.wholes),
-            ceilings=self.ceilings,
-            environment=environment,
-            anchor={
-                "names": list(self.anchor.names),
-                "weights": list(self.anchor.weights),
-                "reference_s": list(self.reference_s),
-                "factor": {
-                    "median": float(np.median(self.factors)),
-                    "p10": float(np.quantile(self.factors, 0.1)),
-                    "p90": float(np.quantile(self.factors, 0.9)),
-                    "n": len(self.factors),
-                },
-            },
-            mode=self.request.mode,
-            dtype=self.request.dtype,
-            threads=threads,
-            left_out=self.left_out,
-            total_samples=self.total,
-            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            notes=tuple(self._notes(is_interrupted)),
-            terms=TERMS,
-        )
-        return made if self.base is None else self.base.merged(made)
-
-    def _row(self, key: str, seen: _Seen) -> dict[str, Any]:
-        return {
-            "kernel": seen.kernel,
-            "key": key,
-            "terms": seen.terms,
-            "time_s": max(float(np.median(seen.time_s)), 1e-9),
-            "raw_s": max(float(np.median(seen.raw_s)), 1e-9),
-            "samples": len(seen.time_s),
-            "network": seen.network,
-        }
-
-    def _notes(self, is_interrupted: bool) -> Iterator[str]:
-        if self.total and self.left_out / self.total > MAX_LEFT_OUT:
-            yield (
-                f"{self.left_out} of {self.total} samples were left out, since the machine was busy with other work: "
-                "calibrate again when it is idle"
-            )
-        if is_interrupted:
-            yield "it was stopped by hand: --extend adds to it"
-        if self.skipped:
-            yield f"{len(self.skipped)} networks did not run as they were traced, the first: {self.skipped[0]}"
-
-
-def _recorded(name: str, module: nn.Module, given: Tensor, dtype: str) -> _Network:
-    graph = trace(module, (given,))
-    kernels = kernels_of(graph)
-    table = lower(graph, fusion="none", dtype=dtype)
-    recording = record(lambda: module(given))
-    recording.restore()
-    use_bindings(recording)
-    step_of = align([op.target for op in graph.ops], [step.target for step in recording.steps])
-    steps = [step_of[int(op)] for op in kernels.op]
-    return _Network(
-        name=name,
-        call=lambda: module(given),
-        recording=recording,
-        kernels=kernels,
-        steps=np.array([-1 if step is None else step for step in steps], dtype=np.int64),
-        macs=int(table.macs.sum()),
-        activation_bytes=int(table.input_bytes.sum() + table.output_bytes.sum()),
-    )
-
-
-def _table(kind: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
-    return kind(**{name: np.array([row[name] for row in rows]) for name in rows[0]})
 
 
 def extended(calibration: Calibration, request: Request) -> Request:

@@ -110,6 +110,28 @@ class WholeTimes:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class WholeTerms:
+    """What the time of a network as a whole depends on in a mode where that is more than its ops; m rows.
+
+    Attributes:
+        network: Name, (m,); unique, and one of `WholeTimes`.
+        terms: Base units, (m, terms); `Calibration.whole_terms` names the columns.
+
+    Raises:
+        CalibrationError: Columns differ in length, a network is there twice, or a number is out of range.
+    """
+
+    network: NDArray[np.str_]
+    terms: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        _settle(self, "wholes", unique="network", positive=())
+
+    def __len__(self) -> int:
+        return len(self.network)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Ceilings:
     """The best rates seen, by the stopwatch: a best is of a quiet moment, and needs no reference state.
 
@@ -163,6 +185,9 @@ class Calibration:
         made_at: When, in UTC, as ISO 8601: ``2025-03-01T12:00:00+00:00``.
         notes: What a user of it has to know, as sentences.
         terms: Names of the columns of `OpTimes.terms`.
+        composed: What the times of the wholes depend on, in modes where that is more than their ops: compiled, and on
+            CUDA; None elsewhere.
+        whole_terms: Names of the columns of `WholeTerms.terms`.
 
     Raises:
         CalibrationError: The terms are not named one by one, or a field is out of range.
@@ -181,8 +206,15 @@ class Calibration:
     made_at: str
     notes: tuple[str, ...]
     terms: tuple[str, ...]
+    composed: WholeTerms | None = None
+    whole_terms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.composed is not None:
+            if self.composed.network.tolist() != self.wholes.network.tolist():
+                raise CalibrationError("calibration: the networks and their terms are not of the same names")
+            if self.composed.terms.shape[1] != len(self.whole_terms):
+                raise CalibrationError(f"calibration: terms of wholes need as many names (got {self.whole_terms})")
         width = self.ops.terms.shape[1]
         if len(set(self.terms)) != len(self.terms) or len(self.terms) != width:
             raise CalibrationError(f"calibration: {width} columns of terms need as many names (got {self.terms})")
@@ -229,6 +261,9 @@ class Calibration:
             self,
             ops=_joined(self.ops, ops, "key", has_more),
             wholes=_joined(self.wholes, wholes, "network", lambda row, others: later),
+            composed=self.composed
+            and other.composed
+            and _joined(self.composed, other.composed, "network", lambda row, others: later),
             ceilings=other.ceilings if later else self.ceilings,
             left_out=self.left_out + other.left_out,
             total_samples=self.total_samples + other.total_samples,
@@ -247,7 +282,7 @@ class Calibration:
             f"{path} is {_shown(self.environment, path)} in one and {_shown(other.environment, path)} in the other"
             for path in differences(self.environment, other.environment)
         ]
-        if self.terms != other.terms:
+        if self.terms != other.terms or self.whole_terms != other.whole_terms:
             found.append("they count different terms of the kernels, as made by different versions of roofline")
         if any(_listed(self.anchor, part) != _listed(other.anchor, part) for part in ("names", "weights")):
             found.append("their anchors have different parts, so their reference states cannot be compared")
@@ -267,7 +302,7 @@ def mismatch(calibration: Calibration, environment: Mapping[str, Any]) -> list[s
     ]
 
 
-_Table = TypeVar("_Table", OpTimes, WholeTimes)
+_Table = TypeVar("_Table", OpTimes, WholeTimes, WholeTerms)
 
 
 def _joined(one: _Table, other: _Table, key: str, takes_other: Callable[[int, int], bool]) -> _Table:
@@ -282,7 +317,11 @@ def _joined(one: _Table, other: _Table, key: str, takes_other: Callable[[int, in
 
 
 def _settle(
-    record: OpTimes | WholeTimes | Ceilings, called: str, *, positive: tuple[str, ...], unique: str | None = None
+    record: OpTimes | WholeTimes | WholeTerms | Ceilings,
+    called: str,
+    *,
+    positive: tuple[str, ...],
+    unique: str | None = None,
 ) -> None:
     """Make the columns of a record read-only arrays of their types, equally long, and refuse what no stopwatch says."""
     columns = {field.name: _TYPES[str(field.type)] for field in fields(record) if field.type in _TYPES}

@@ -10,7 +10,9 @@
     of what was measured (`roofline.calibration.learning`). It needs scikit-learn.
 
 On a CPU in eager mode ops run one after the other, so a latency is the sum of its ops and of what the host does around
-them: a cost an op, a module call and a view. Times are for the machine's reference state.
+them: a cost an op, a module call and a view. Compiled, it is the sum of kernels of libraries and of fused loops
+(`roofline.calibration.compiled`); on CUDA it is the end of two clocks (`roofline.calibration.clocks`). Times are for
+the machine's reference state.
 """
 
 from __future__ import annotations
@@ -156,7 +158,7 @@ class RooflineEstimator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedEstimator:
-    """``calibrated`` or ``learned``.
+    """``calibrated`` or ``learned``, of networks in eager mode on a CPU.
 
     Attributes:
         name: Which.
@@ -181,9 +183,7 @@ class FittedEstimator:
         latency_s = ops_s + sum(host.values())
         intervals = self.fitted.intervals[self.name]
         sigma = intervals.sigma(kernels.kernel, ops.op_s, ops.is_fallback | ops.is_outside, kernels.key)
-        fallback_share, outside_share = (
-            float(ops.op_s[rows].sum()) / ops_s if ops_s > 0 else 0.0 for rows in (ops.is_fallback, ops.is_outside)
-        )
+        fallback_share, outside_share = shares(ops)
         return Estimate(
             estimator=self.name,
             latency_s=latency_s,
@@ -194,18 +194,24 @@ class FittedEstimator:
             interval90_s=intervals.around(latency_s, sigma, 0.90),
             fallback_share=fallback_share,
             outside_share=outside_share,
-            notes=(
-                *self.notes, *_caveats(kernels, ops, intervals, fallback_share, outside_share), *kernels.flags
-            ),
+            notes=(*self.notes, *caveats(kernels, ops, intervals), *kernels.flags),
             host=host,
             layer_rows=layer_rows(graph, kernels),
-        )  # fmt: skip
+        )
 
 
-def _caveats(
-    kernels: Kernels, ops: OpEstimate, intervals: Intervals, fallback_share: float, outside_share: float
-) -> list[str]:
+def shares(ops: OpEstimate) -> tuple[float, float]:
+    """What of the time of ops is in classes, and in sizes, that were never measured."""
+    ops_s = float(ops.op_s.sum())
+    fallback, outside = (
+        float(ops.op_s[rows].sum()) / ops_s if ops_s > 0 else 0.0 for rows in (ops.is_fallback, ops.is_outside)
+    )
+    return fallback, outside
+
+
+def caveats(kernels: Kernels, ops: OpEstimate, intervals: Intervals) -> list[str]:
     """What has to be said of one network's estimate."""
+    fallback_share, outside_share = shares(ops)
     notes = [] if intervals.note is None else [intervals.note]
     if fallback_share > MANY_FALLBACKS:
         classes = ", ".join(_longest(kernels, ops.op_s, ops.is_fallback))
@@ -261,10 +267,22 @@ def estimators(calibration: Calibration | None, hardware: Hardware | None) -> di
             )
         fitted = fit(calibration)
         missing = (fitted.why_not_learned,) if fitted.why_not_learned else ()
-        found["calibrated"] = FittedEstimator("calibrated", fitted, missing)
+        found["calibrated"] = _by_mode("calibrated", fitted, missing)
         if not missing:
-            found["learned"] = FittedEstimator("learned", fitted)
+            found["learned"] = _by_mode("learned", fitted)
     return found
+
+
+def _by_mode(name: str, fitted: Fitted, notes: tuple[str, ...] = ()) -> Estimator:
+    """The estimator that composes as networks ran in the calibration."""
+    from roofline.calibration.clocks import TwoClocks, TwoClocksEstimator
+    from roofline.calibration.compiled import CompiledEstimator
+
+    if fitted.whole is None:
+        return FittedEstimator(name, fitted, notes)
+    if isinstance(fitted.whole, TwoClocks):
+        return TwoClocksEstimator(name, fitted, fitted.whole, notes)
+    return CompiledEstimator(name, fitted, fitted.whole, notes)
 
 
 def best(found: Mapping[str, Estimator]) -> Estimator:
@@ -291,9 +309,9 @@ def named(found: Mapping[str, Estimator], name: str) -> Estimator:
     if name not in NAMES:
         known = ", ".join(NAMES)
         raise CalibrationError(f"no estimator is called {name!r} (there are: {known}).{did_you_mean(name, NAMES)}")
-    calibrated = found.get("calibrated")
-    if name == "learned" and isinstance(calibrated, FittedEstimator):
-        raise CalibrationError(calibrated.fitted.why_not_learned)
+    fitted: Fitted | None = getattr(found.get("calibrated"), "fitted", None)
+    if name == "learned" and fitted is not None:
+        raise CalibrationError(fitted.why_not_learned)
     raise CalibrationError(
         f"the estimator {name!r} needs {'a profile' if name == 'roofline' else 'a calibration of this machine'} "
         f"(there are: {listed})"

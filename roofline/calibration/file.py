@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTimes
+from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
 from roofline.errors import CalibrationError
 from roofline.output import write_bytes
 from roofline.units import printable
@@ -28,7 +28,9 @@ MAX_BYTES: Final = 50_000_000  # ten times what 5000 kernels may take
 MAX_UNPACKED_BYTES: Final = 500_000_000
 _MARK: Final = b"roofline sha256 "
 _STAMP_BYTES: Final = len(_MARK) + 64
-_PARTS: Final = {"ops": OpTimes, "wholes": WholeTimes, "ceilings": Ceilings}
+_PARTS: Final = {"ops": OpTimes, "wholes": WholeTimes, "ceilings": Ceilings, "composed": WholeTerms}
+_OPTIONAL: Final = ("composed", "whole_terms")  # left out where there is nothing in them, as in eager mode on a CPU
+_TUPLES: Final = ("notes", "terms", "whole_terms")
 _PLAIN: Final = tuple(field.name for field in fields(Calibration) if field.name not in _PARTS)
 
 
@@ -63,9 +65,13 @@ def load(path: Path) -> Calibration:
 def to_bytes(calibration: Calibration) -> bytes:
     """The content of the file; the same for the same calibration."""
     arrays: dict[str, Any] = {}
-    about: dict[str, Any] = {"schema": SCHEMA} | {name: getattr(calibration, name) for name in _PLAIN}
+    about: dict[str, Any] = {"schema": SCHEMA} | {
+        name: value for name in _PLAIN if (value := getattr(calibration, name)) or name not in _OPTIONAL
+    }
     for part in _PARTS:
         record = getattr(calibration, part)
+        if record is None:
+            continue
         values = {f"{part}.{field.name}": getattr(record, field.name) for field in fields(record)}
         arrays |= {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
         about |= {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
@@ -116,8 +122,13 @@ def _read(data: bytes) -> Calibration:
     record: dict[str, Any] = {
         part: kind(**{field.name: values[f"{part}.{field.name}"] for field in fields(kind)})
         for part, kind in _PARTS.items()
+        if part not in _OPTIONAL or any(name.startswith(f"{part}.") for name in values)
     }
-    record |= {name: tuple(values[name]) if name in ("notes", "terms") else values[name] for name in _PLAIN}
+    record |= {
+        name: tuple(values[name]) if name in _TUPLES else values[name]
+        for name in _PLAIN
+        if name not in _OPTIONAL or name in values
+    }
     return Calibration(**record)
 
 

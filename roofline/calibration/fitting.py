@@ -25,6 +25,8 @@ from roofline.calibration.physics import Host, Hull, Physics, is_measured
 from roofline.errors import CalibrationError
 
 if TYPE_CHECKING:
+    from roofline.calibration.clocks import TwoClocks
+    from roofline.calibration.compiled import CompiledLaw
     from roofline.calibration.data import Calibration, OpTimes, WholeTimes
 
 Floats = NDArray[np.float64]
@@ -34,6 +36,7 @@ FEWEST_OPS = 20  # kernel calls below which nothing is fitted
 FEWEST_LEARNED, FEWEST_NETWORKS = 60, 3  # kernel calls and networks below which nothing is learned
 MOST_OFTEN = 16.0  # times that a kernel call counts as much as one that ran once
 OWN_SHARE = 0.1  # of a network's time, in kernel calls kept with it, from which on it tells how far off a whole is
+MOST_OFF = 4.0  # times that the loops of a network count as off at most: where they take little, all of it is noise
 SHORTEST_S = 2e-7  # what a timer says less of than this is noise; a view alone takes 5e-7 or more
 INSTALL = "pip install 'roofline-profiler[learn]'"
 
@@ -59,13 +62,14 @@ class Fitted:
 
     Attributes:
         physics: Laws of kernel times.
-        host: What networks take beside their ops.
+        host: What networks take beside their ops, in eager mode on a CPU.
         hull: The sizes measured of each class.
         residual: What was learned; None without scikit-learn, or if too little was measured.
         why_not_learned: Then the reason, as a sentence.
         intervals: By estimator, ``calibrated`` and ``learned``.
         left_out_s: By estimator, each kernel call as estimated without its network, (n,) seconds; empty where there
             are too few networks to leave one out.
+        whole: How networks compose in the modes where that is no sum: compiled, or by the two clocks of CUDA.
     """
 
     physics: Physics
@@ -75,6 +79,7 @@ class Fitted:
     why_not_learned: str
     intervals: Mapping[str, Intervals]
     left_out_s: Mapping[str, Floats]
+    whole: CompiledLaw | TwoClocks | None = None
 
     def estimate_ops(self, estimator: str, kernel: NDArray[np.str_], terms: Floats) -> OpEstimate:
         """The time of kernel calls of such classes, (n,), and terms, (n, terms)."""
@@ -100,6 +105,7 @@ def fit(calibration: Calibration) -> Fitted:
             f"the calibration holds times of {len(ops.time_s)} kernel calls, and a fit needs {FEWEST_OPS}: "
             "calibrate with a larger --budget"
         )
+    law, columns = _composing(calibration)
     ops = replace(ops, time_s=np.maximum(ops.time_s, SHORTEST_S))
     fold = folds(ops.network)
     why_not = _why_not_learned(ops)
@@ -115,17 +121,44 @@ def fit(calibration: Calibration) -> Fitted:
         fitted_s = physics.times(ops.kernel, ops.terms)
         learners = Learners.fit(calibration.terms, ops.kernel, ops.terms, fitted_s, ops.time_s, often)
         residual = Residual(learners, blend)
+    whole = law.fit(wholes.time_s, wholes.ops_s, columns)
+    intervals = {
+        name: _intervals(ops, wholes, columns, law, fold, op_s, ~known)
+        for name, op_s in _or_in_sample(left_out_s, physics, ops)
+    }
     return Fitted(
         physics=physics,
-        host=_host(wholes, np.ones(len(wholes.time_s), dtype=bool)),
+        host=whole if isinstance(whole, Host) else Host(0.0, 0.0, 0.0, 1.0),
         hull=Hull.of(ops.kernel, ops.terms),
         residual=residual,
         why_not_learned=why_not,
-        intervals={
-            name: _intervals(ops, wholes, fold, op_s, ~known) for name, op_s in _or_in_sample(left_out_s, physics, ops)
-        },
+        intervals=intervals,
         left_out_s=left_out_s,
+        whole=None if isinstance(whole, Host) else whole,
     )
+
+
+def _composing(calibration: Calibration) -> tuple[type[Host | CompiledLaw | TwoClocks], Floats]:
+    """The law by which networks compose, and what it takes of each whole beside its time and that of its ops; (m, k).
+
+    Raises:
+        CalibrationError: What it takes was never measured, or by another version.
+    """
+    from roofline.calibration import clocks, compiled, inductor
+
+    counts = _calls(calibration.wholes)
+    is_compiled = calibration.mode == "compile"
+    is_cuda = calibration.environment.get("device", {}).get("type") == "cuda"
+    if not is_compiled and not is_cuda:
+        return Host, counts
+    wanted = inductor.WHOLE_TERMS if is_compiled else clocks.WHOLE_TERMS
+    if calibration.composed is None or calibration.whole_terms != wanted:
+        raise CalibrationError(
+            "the calibration does not hold what networks compose of in its mode, as it was made by another version of "
+            "roofline: make it again with 'roofline calibrate'"
+        )
+    terms = calibration.composed.terms
+    return (compiled.CompiledLaw, terms) if is_compiled else (clocks.TwoClocks, np.column_stack([terms, counts]))
 
 
 def _often(ops: OpTimes) -> Floats:
@@ -196,35 +229,60 @@ def _or_in_sample(left_out_s: Mapping[str, Floats], physics: Physics, ops: OpTim
 
 
 def _intervals(
-    ops: OpTimes, wholes: WholeTimes, fold: NDArray[np.int64], op_s: Floats, is_unmeasured: NDArray[np.bool_]
+    ops: OpTimes,
+    wholes: WholeTimes,
+    columns: Floats,
+    law: type[Host | CompiledLaw | TwoClocks],
+    fold: NDArray[np.int64],
+    op_s: Floats,
+    is_unmeasured: NDArray[np.bool_],
 ) -> Intervals:
     """Those of an estimator that has, of each kernel call without its network, such a time."""
-    calls = _calls(wholes)
+    from roofline.calibration.compiled import CompiledLaw, for_few
+    from roofline.calibration.inductor import LOOP, is_library
+
+    counts = is_library(ops.kernel, ops.terms) if law is CompiledLaw else np.ones(len(ops.time_s), dtype=bool)
     groups = np.full(len(ops.time_s), -1, dtype=np.intp)
     errors: list[float] = []
+    loops: list[tuple[float, float]] = []  # of each network, the time of what is no library's, and its log error
     for number, name in enumerate(wholes.network.tolist()):
-        own = ops.network == name
+        own = (ops.network == name) & counts
         own_s = float(ops.time_s[own].sum())
         if fold.max() == 0 or own_s <= OWN_SHARE * wholes.ops_s[number]:
             continue
-        host = _host(wholes, ~np.isin(wholes.network, ops.network[fold == fold[own][0]]))
+        chosen = ~np.isin(wholes.network, ops.network[fold == fold[own][0]])
+        whole = law.fit(wholes.time_s[chosen], wholes.ops_s[chosen], columns[chosen])
         ops_s = wholes.ops_s[[number]] * op_s[own].sum() / own_s
         groups[own] = len(errors)
-        errors.append(float(np.log(wholes.time_s[number] / host.whole_s(ops_s, calls[[number]])[0])))
-    return Intervals.of(
-        ops.kernel,
-        np.log(ops.time_s / op_s),
-        groups=groups,
-        op_s=ops.time_s,
-        whole_log_error=np.array(errors),
-        is_unmeasured=is_unmeasured,
+        errors.append(float(np.log(wholes.time_s[number] / whole.whole_s(ops_s, columns[[number]])[0])))
+        if law is CompiledLaw:
+            expected_s, rest_s = (
+                float(whole.whole_s(s, columns[[number]])[0]) for s in (0 * ops_s, wholes.ops_s[[number]])
+            )
+            rest_s = wholes.time_s[number] - (rest_s - expected_s)
+            loops.append((expected_s, float(np.log(np.clip(rest_s / expected_s, 1 / MOST_OFF, MOST_OFF)))))
+    if not loops:
+        return Intervals.of(
+            ops.kernel,
+            np.log(ops.time_s / op_s),
+            groups=groups,
+            op_s=ops.time_s,
+            whole_log_error=np.array(errors),
+            is_unmeasured=is_unmeasured,
+        )
+    loop_s, loop_error = np.array(loops).T
+    return for_few(
+        Intervals.of(
+            np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),
+            np.concatenate([np.log(ops.time_s / op_s), loop_error]),
+            groups=np.concatenate([groups, np.arange(len(loops))]),
+            op_s=np.concatenate([ops.time_s, loop_s]),
+            whole_log_error=np.array(errors),
+            is_unmeasured=np.concatenate([is_unmeasured, np.zeros(len(loops), dtype=bool)]),
+        )
     )
 
 
 def _calls(wholes: WholeTimes) -> Floats:
     """Ops that are no view, module calls and views of each network; shape (m, 3)."""
     return np.column_stack([wholes.ops, wholes.module_calls, wholes.views]).astype(np.float64)
-
-
-def _host(wholes: WholeTimes, chosen: NDArray[np.bool_]) -> Host:
-    return Host.fit(wholes.time_s[chosen], wholes.ops_s[chosen], _calls(wholes)[chosen])

@@ -88,13 +88,26 @@ class Learners:
         found = np.zeros((len(kernel), len(CANDIDATES)))
         if len(kernel):
             x = features(self.names, kernel, terms, physics_s)
-            found[:, 0] = self.trees.predict(x)
-            found[:, 2] = self.direct.predict(x) - np.log(physics_s)
+            found[:, 0] = mean_of_trees(self.trees, x)
+            found[:, 2] = mean_of_trees(self.direct, x) - np.log(physics_s)
             sizes = np.log2(1 + terms)
             for name in set(kernel.tolist()) & set(self.smooth):
                 rows = kernel == name
                 found[rows, 1] = self.smooth[name].predict(sizes[rows])
         return found
+
+
+def mean_of_trees(forest: Any, x: Floats) -> Floats:
+    """What ``forest.predict(x)`` gives, to the last bit.
+
+    scikit-learn checks the data and sets up a parallel call anew for each tree: for the calls of one network that takes
+    ten times as long as the trees do.
+    """
+    given = np.ascontiguousarray(x, dtype=np.float32)  # as trees were made of
+    total = np.zeros(len(given))
+    for tree in forest.estimators_:
+        total += tree.tree_.predict(given)[:, 0]
+    return total / len(forest.estimators_)
 
 
 def features(names: Sequence[str], kernel: NDArray[np.str_], terms: Floats, physics_s: Floats) -> Floats:

@@ -200,7 +200,7 @@ class Host:
         composition = float(np.clip(constants[0], *COMPOSITION)) if len(time_s) >= 2 * columns.shape[1] else 1.0
         if composition != constants[0]:  # out of bounds, or too few to tell: the calls take the rest
             rest_s = time_s - composition * ops_s
-            constants[1:] = _rest(calls, rest_s, time_s)
+            constants[1:] = rest_fit(calls, rest_s, time_s)
         op_s, module_s, view_s = constants[1:].tolist()
         return cls(op_s, module_s, view_s, composition)
 
@@ -218,7 +218,7 @@ class Host:
         return np.asarray(self.composition * ops_s + calls @ np.array([self.op_s, self.module_s, self.view_s]))
 
 
-def _rest(calls: Floats, rest_s: Floats, time_s: Floats) -> Floats:
+def rest_fit(calls: Floats, rest_s: Floats, time_s: Floats) -> Floats:
     """Non-negative constants of the calls that best make up a rest, errors relative to the whole."""
     from scipy.optimize import nnls
 

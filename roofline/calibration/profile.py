@@ -32,7 +32,6 @@ def profile_of(calibration: Calibration, name: str, *, file: str | None = None) 
         raise ProfileError(f"a profile needs a name with letters or digits (got {name!r})")
     ceilings, device = calibration.ceilings, calibration.environment.get("device", {})
     threads = f"{calibration.threads} thread{'s' if calibration.threads > 1 else ''}"
-    is_compiled = calibration.mode == "compile"
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "id": slug(name),
@@ -47,8 +46,8 @@ def profile_of(calibration: Calibration, name: str, *, file: str | None = None) 
             calibration, ceilings.copy_bytes_per_s, "The largest copy, read and written bytes together"
         ),
         "default_dtype": calibration.dtype,
-        "default_fusion": "epilogue" if is_compiled else "none",
-        "fused_activations": "all" if is_compiled else [],
+        "default_fusion": "none",  # estimates are of unfused layers, whatever the compiler makes of them
+        "fused_activations": [],
     }
     if file is not None:
         document["calibration"] = file

@@ -1,4 +1,4 @@
-"""`roofline analyze` and `roofline explain`: one model on one device."""
+"""`roofline analyze` and `roofline explain`: one model on one device, or many in a row each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roofline.commands.cache import CACHE
+from roofline.commands.many import analyze_many, expanded
 from roofline.commands.options import (
     ESTIMATOR,
     FORMAT,
     MODEL,
+    MODELS,
     ONE_DEVICE,
     OUTPUT,
     ModelOptions,
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@MODEL
+@MODELS
 @ONE_DEVICE
 @model_options
 @FORMAT
@@ -44,10 +47,15 @@ if TYPE_CHECKING:
 @click.option("--group", type=click.Choice(["kind", "stage"]), default="kind", show_default=True,
               help="What the table sums time over.")  # fmt: skip
 @ESTIMATOR
+@click.option("--present/--no-present", default=True,
+              help="Of a calibrated profile: whether to time for 0.1 s how fast this machine is just now.")  # fmt: skip
+@CACHE
 @click.option("--cross-check", is_flag=True, help="Count with fvcore and FlopCounterMode too, say why; needs no --hw.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Of several models: processes; as cores if not given.")
+@click.option("--restart", is_flag=True, help="Of several models: begin -o FILE anew, and do not go on with it.")
 @page_options
 def analyze(
-    model: str,
+    models: tuple[str, ...],
     hw: str | None,
     options: ModelOptions,
     format: str | None,
@@ -56,11 +64,26 @@ def analyze(
     sort: str,
     group: str,
     estimator: str | None,
+    present: bool,
+    cached: bool | None,
     cross_check: bool,
+    jobs: int | None,
+    restart: bool,
     pages: Pages,
 ) -> None:
-    """Predict latency, layer by layer."""
+    """Predict latency, layer by layer; of several models or patterns, 'timm:*efficientnet*', a row each.
+
+    Of several, those that fail are left out and told of at the end, with exit code 1. -o FILE.csv or FILE.json (an
+    object a line) grows row by row; given again, only what is missing in it is done.
+    """
     output = None if output == Path("-") else output
+    named = expanded(models)
+    if named != models or len(models) > 1:
+        analyze_many(named, hw, options, estimator, format, output, jobs, restart, cached)
+        return
+    if jobs is not None or restart:
+        raise click.UsageError(f"{'--jobs' if jobs is not None else '--restart'} is for several models")
+    (model,) = models
     format = format_of(format, output)
     if cross_check:
         from roofline.reports.terminal import render_cross_check
@@ -76,7 +99,9 @@ def analyze(
             show(lambda _: render_cross_check(check), output)
         return
     pages.check(output)
-    analysis = _analysis(model, hw, options, estimator)
+    analysis = _analysis(model, hw, options, estimator, cached)
+    if present:
+        analysis = analysis.at_present()
     if pages.wanted:
         pages.write(analysis.to_dict())
     if format == "table":
@@ -110,18 +135,20 @@ def explain(model: str, layer: str, hw: str | None, options: ModelOptions) -> No
     from roofline.explain import explain as write_out
     from roofline.reports.terminal import render_explanation
 
-    sections = write_out(_analysis(model, hw, options, "roofline"), layer)
+    sections = write_out(_analysis(model, hw, options, "roofline", cached=False), layer)
     show(lambda _: render_explanation(sections), None)
 
 
-def _analysis(model: str, hw: str | None, options: ModelOptions, estimator: str | None) -> Analysis:
+def _analysis(
+    model: str, hw: str | None, options: ModelOptions, estimator: str | None, cached: bool | None
+) -> Analysis:
     """Run the pipeline."""
     if hw is None:
         raise click.UsageError("Missing option '--hw'; 'roofline hw' lists the profiles.")
     from roofline.analysis import analyze
 
     with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
-        return analyze(model, hw=hw, estimator=estimator, **options.keywords())
+        return analyze(model, hw=hw, estimator=estimator, cached=cached, **options.keywords())
 
 
 def _cross_check(model: str, hw: str | None, options: ModelOptions) -> CrossCheck:

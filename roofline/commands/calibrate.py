@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from roofline.commands.show import live_line
 from roofline.errors import CalibrationError, OutputError
 
 if TYPE_CHECKING:
-    from roofline.calibration.collect import Progress
     from roofline.calibration.data import Calibration
+    from roofline.calibration.session import Progress
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
@@ -31,14 +32,14 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since
 
 
 @click.command()
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="What to calibrate: cpu.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="What to calibrate: cpu or cuda.")
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Threads within an op; those of torch if not given."
 )
 @click.option("--dtype", default="fp32", show_default=True, metavar="DTYPE", help="fp32, fp16 or bf16.")
-@click.option("--mode", default="eager", show_default=True, metavar="MODE", help="eager or channels_last.")
-@click.option("--budget", type=Duration(), default="2m", show_default=True, metavar="TIME",
-              help="How long to measure: 30s, 2m.")  # fmt: skip
+@click.option("--mode", default="eager", show_default=True, metavar="MODE", help="eager, channels_last or compile.")
+@click.option("--budget", type=Duration(), metavar="TIME",
+              help="How long to measure: 30s, 5m; 2m if not given, and 10m compiled.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("local.yaml"), show_default=True,
               metavar="FILE.yaml", help="The profile; the calibration is written beside it.")  # fmt: skip
 @click.option("--extend", is_flag=True, help="Add to the calibration that is there, in its mode, dtype and threads.")
@@ -52,7 +53,7 @@ def calibrate(
     threads: int | None,
     dtype: str,
     mode: str,
-    budget: float,
+    budget: float | None,
     output: Path,
     extend: bool,
     seed: int,
@@ -75,7 +76,7 @@ def calibrate(
     from roofline.calibration.file import load, save
 
     request = collect.Request(
-        device=device, threads=threads, dtype=dtype, mode=mode, budget_s=budget, seed=seed, quiet_wait_s=quiet_wait
+        device=device, threads=threads, dtype=dtype, mode=mode, seed=seed, quiet_wait_s=quiet_wait
     )
     base = None
     if extend:
@@ -87,6 +88,7 @@ def calibrate(
             raise CalibrationError(f"{beside}: there is no calibration to extend; leave out --extend to make one")
         base = load(beside)
         request = collect.extended(base, request)
+    request = replace(request, budget_s=collect.usual_budget_s(request.mode) if budget is None else budget)
     with live_line(_told) as progress:
         calibration, is_interrupted = collect.calibrate(request, base=base, progress=progress)
     from roofline.calibration.profile import profile_of
@@ -127,7 +129,8 @@ def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[s
 def _told(progress: Progress) -> str:
     if progress.phase == "ceilings":
         return f"calibrating: ceilings, {progress.left_s:.0f} s left"
+    doing = "compiling one, " if progress.phase == "compiling" else ""
     return (
-        f"calibrating: {progress.networks} networks, {progress.kernels:,} kernel calls, machine "
+        f"calibrating: {doing}{progress.networks} networks, {progress.kernels:,} kernel calls, machine "
         f"{progress.factor:.2f}x, {progress.left_s:.0f} s left"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roofline.commands.cache import CACHE
 from roofline.commands.options import (
     FORMAT,
     MODELS,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the difference is summed over.",
 )
+@CACHE
 @page_options
 def compare(
     models: tuple[str, ...],
@@ -57,6 +59,7 @@ def compare(
     output: Path | None,
     top: int | None,
     group: str,
+    cached: bool | None,
     pages: Pages,
 ) -> None:
     """Compare models, or one model on several devices.
@@ -68,11 +71,11 @@ def compare(
     format = format_of(format, output)
     pages.check(output)
     from roofline.comparison import compare_models
-    from roofline.models import expand
+    from roofline.loading import expand
 
     named = [name for model in models for name in expand(model)]
     with redirect_stdout(sys.stderr):
-        comparison = compare_models(named, hw=devices, **options.keywords())
+        comparison = compare_models(named, hw=devices, cached=cached, **options.keywords())
     if pages.wanted:
         pages.write(comparison.to_dict())
     if format == "table":

@@ -20,6 +20,7 @@ from roofline.commands.options import (
     InputSize,
     Pages,
     Share,
+    example_inputs,
     named_once,
     page_options,
 )
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given.")
 @click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
               help="Argument for the models' constructors, as in width_mult=0.5; may be given again.")  # fmt: skip
+@example_inputs
 @click.option("--mode", default="eager", show_default=True, metavar="MODE",
               help="eager, channels_last, compile, or cudagraph (CUDA alone).")  # fmt: skip
 @click.option("--l2", default="hot", show_default=True, metavar="STATE",
@@ -120,9 +122,9 @@ def measure(
         from roofline.measurement.samples import check_name
 
         check_name(samples)
+    from roofline.loading import expand
     from roofline.measurement import api, words
     from roofline.measurement.session import NOT_TIMED
-    from roofline.models import expand
 
     references = list(dict.fromkeys(name for model in models for name in expand(model)))
     keeps = not no_db and _can_keep(db)

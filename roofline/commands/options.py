@@ -62,6 +62,23 @@ class Argument(click.ParamType):  # type: ignore[type-arg]
             return name, text
 
 
+class ExampleInput(click.ParamType):  # type: ignore[type-arg]
+    """``NAME:DTYPE[SIZES]``; the value stays as it is written, as an argument of the reference."""
+
+    name = "NAME:DTYPE[SIZES]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """The argument of forward, and what it is given."""
+        from roofline.errors import ModelError
+        from roofline.loading.specs import parse_input
+
+        try:
+            name, spec = parse_input(str(value))
+        except ModelError as error:
+            self.fail(str(error), param, ctx)
+        return name, str(spec)
+
+
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of the zoo that begin so; else files."""
     from roofline.models import names
@@ -78,8 +95,21 @@ def complete_hardware(ctx: click.Context, param: click.Parameter, incomplete: st
     return items or [CompletionItem(incomplete, type="file")]
 
 
-MODEL = click.argument("model", metavar="MODEL", shell_complete=complete_model)
-MODELS = click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model)
+def _say_what_runs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """A reference to a file runs it: who sits at a terminal is told; a script reads errors there, and nothing else."""
+    references = (value,) if isinstance(value, str) else value or ()
+    places = dict.fromkeys(reference.rpartition(":")[0] for reference in references)
+    if sys.stderr.isatty():
+        for place in places:
+            if place.endswith(".py") and Path(place).is_file():
+                click.echo(f"roofline: running {place}, your own code, as python would.", err=True)
+    return value
+
+
+MODEL = click.argument("model", metavar="MODEL", shell_complete=complete_model, callback=_say_what_runs)
+MODELS = click.argument(
+    "models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model, callback=_say_what_runs
+)
 ONE_DEVICE = click.option("--hw", metavar="PROFILE", shell_complete=complete_hardware,
                           help="Required: a profile's name (see 'roofline hw') or YAML file.")  # fmt: skip
 
@@ -105,7 +135,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
 
 
 def named_once(arguments: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """What ``--arg`` gave, by name.
+    """What ``--arg``, ``--input``, ``--prefill`` and ``--decode`` gave, by name.
 
     Raises:
         click.UsageError: A name is there twice.
@@ -115,6 +145,41 @@ def named_once(arguments: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         if names.count(name) > 1:
             raise click.UsageError(f"--arg {name} is given more than once")
     return dict(arguments)
+
+
+INPUT_OPTIONS = (
+    click.option("--input", "example_inputs", type=ExampleInput(), metavar="NAME:DTYPE[SIZES]", multiple=True,
+                 help="Argument of MODEL's forward, as in ids:int64[1,128]; may be given again."),
+    click.option("--prefill", type=click.IntRange(min=1), metavar="TOKENS",
+                 help="Of a language model: a prompt of so many tokens."),
+    click.option("--decode", type=click.IntRange(min=1), metavar="TOKENS",
+                 help="Of a language model: one token, after so many in its key/value cache."),
+)  # fmt: skip
+
+
+def example_inputs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has ``--arg`` the options `INPUT_OPTIONS`, which reach it among its `arguments`.
+
+    So they come wherever arguments of a reference come; `roofline.loading.load` tells them apart.
+    """
+
+    @functools.wraps(command)
+    def run(
+        *,
+        arguments: tuple[tuple[str, Any], ...],
+        example_inputs: tuple[tuple[str, Any], ...],
+        prefill: int | None,
+        decode: int | None,
+        **given: Any,
+    ) -> None:
+        if prefill is not None and decode is not None:
+            raise click.UsageError("--prefill and --decode are two passes; give one of them")
+        passes = [(name, value) for name, value in (("prefill", prefill), ("decode", decode)) if value is not None]
+        command(arguments=(*arguments, *example_inputs, *passes), **given)
+
+    for option in reversed(INPUT_OPTIONS):
+        run = option(run)
+    return run
 
 
 ESTIMATOR = click.option(
@@ -245,9 +310,9 @@ class ModelOptions:
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `MODEL_OPTIONS`, which reach it as one `ModelOptions`."""
-    return _with_options(command, MODEL_OPTIONS, ModelOptions, "options")
+    return example_inputs(_with_options(command, MODEL_OPTIONS, ModelOptions, "options"))
 
 
 def sweep_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `SWEEP_OPTIONS`, which reach it as one `ModelOptions`."""
-    return _with_options(command, SWEEP_OPTIONS, ModelOptions, "options")
+    return example_inputs(_with_options(command, SWEEP_OPTIONS, ModelOptions, "options"))

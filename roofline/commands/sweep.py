@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from roofline.commands.cache import CACHE
 from roofline.commands.options import (
     FORMAT,
     MODELS,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     help="Devices whose ridge points are marked; the fitted ones of 'roofline hw' if not given.",
 )
 @sweep_options
+@CACHE
 @FORMAT
 @OUTPUT
 @page_options
@@ -65,6 +67,7 @@ def sweep(
     normalisation: str,
     devices: tuple[str, ...],
     options: ModelOptions,
+    cached: bool | None,
     format: str | None,
     output: Path | None,
     pages: Pages,
@@ -82,7 +85,7 @@ def sweep(
     with redirect_stdout(sys.stderr):
         result = run(
             models, ridge=ridge, points=points, scale=scale, normalisation=normalisation, hw=devices or None,
-            **options.given(),
+            cached=cached, **options.given(),
         )  # fmt: skip
     if pages.wanted:
         pages.write(result.to_dict())

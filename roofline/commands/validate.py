@@ -21,6 +21,7 @@ from roofline.commands.options import (
     InputSize,
     Pages,
     Share,
+    example_inputs,
     named_once,
     page_options,
 )
@@ -49,6 +50,7 @@ PROGRESS_COLUMNS = 79
 @click.option("--input-size", type=InputSize(), metavar="CxHxW", help="Input size; the published one if not given.")
 @click.option("--arg", "arguments", type=Argument(), metavar="NAME=VALUE", multiple=True,
               help="Argument for the models' constructors, as in width_mult=0.5; may be given again.")  # fmt: skip
+@example_inputs
 @click.option("--processes", type=click.IntRange(min=2), default=2, show_default=True, metavar="N",
               help="Fresh processes to measure in; where they disagree, nothing is decided.")  # fmt: skip
 @click.option("--per-layer", is_flag=True, help="Also predict and time each layer.")
@@ -105,9 +107,9 @@ def validate(
     format = format_of(format, output)
     pages.check(output)
     _check(hw, freeze, output, arguments)
+    from roofline.loading import expand
     from roofline.measurement.subject import check_request
     from roofline.measurement.words import not_measured
-    from roofline.models import expand
     from roofline.profiles import load_profile
     from roofline.validation import Asked, environment_notes, known_estimators, setup
     from roofline.validation import validate as judge

@@ -85,6 +85,7 @@ class Point:
             "between_process": kept.between_process,
             "status": kept.status,
             "flags": dict(kept.flags),
+            "is_interrupted": kept.is_interrupted,
             "change": None if change is None else _change(change),
         }
 

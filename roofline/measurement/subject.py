@@ -340,7 +340,7 @@ def random_inputs(
     inputs = []
     for shape, dtype in zip(shapes, dtypes, strict=True):
         if dtype.is_floating_point:
-            inputs.append(torch.randn(*shape, generator=made, dtype=torch.float32).to(dtype))
+            inputs.append(torch.randn(tuple(shape), generator=made, dtype=torch.float32).to(dtype))
         else:
             highest = 2 if dtype == torch.bool else min(tables, default=2)
             inputs.append(torch.randint(highest, tuple(shape), generator=made).to(dtype))

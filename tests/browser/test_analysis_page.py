@@ -617,3 +617,16 @@ def test_a_model_that_does_nothing_has_a_page(open_page: Opener) -> None:
     page = open_page(roofline.analyze(nn.Identity(), torch.zeros(1, 3), hw="pixel6_tpu").to_dict())
     assert "nothing to draw" in page.locator("main").inner_text()
     assert tile(page, "latency") == 0
+
+
+def test_a_calibrated_prediction_has_no_sliders_and_all_else(open_page: Opener, analysis: Analysis) -> None:
+    page = open_page({**analysis.to_dict(), "estimates": [{"estimator": "learned", "is_chosen": True}]})
+    assert drawn(page, "#what-if") == 0
+    assert "does not follow from a calibration" in page.inner_text("main")
+    dots = "plot => plot._fullData.filter(trace => trace.meta?.role === 'dots' && trace.visible === true).length"
+    before = page.locator("#plot-roofline").evaluate(dots)
+    button = page.locator("[data-kind]").first
+    button.click()
+    settle(page)
+    assert button.get_attribute("aria-pressed") == "false"
+    assert page.locator("#plot-roofline").evaluate(dots) < before

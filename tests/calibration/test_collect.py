@@ -11,14 +11,23 @@ import pytest
 import torch
 from torch import nn
 
-from roofline.calibration import collect
-from roofline.calibration.collect import Progress, Request, calibrate, extended
+from roofline.calibration import collect, session
+from roofline.calibration.bench import CudaBench
+from roofline.calibration.collect import Request, calibrate, extended
 from roofline.calibration.data import Calibration
+from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
+from roofline.calibration.inductor import compiled
 from roofline.calibration.kernels import TERMS, kernels_of
+from roofline.calibration.session import Progress
 from roofline.errors import BusyError, CalibrationError
+from roofline.measurement.anchor import TorchAnchor
+from roofline.measurement.clock import SystemClock, WallTimer
 from roofline.trace import trace
+from tests.measurement.timed_ops import PaperGpu, StillClock
 
 GROUPS = 2
+LONG_S = 3600.0  # that a busy machine does not end before the groups do
+MIN_BUDGET_S = collect.MIN_BUDGET_S
 
 
 def small(seed: int, weights: object = None) -> tuple[nn.Module, tuple[int, ...]]:
@@ -34,14 +43,14 @@ def small(seed: int, weights: object = None) -> tuple[nn.Module, tuple[int, ...]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Small networks, two groups of them, and a data directory of its own."""
-    monkeypatch.setattr(collect, "network", small)
-    monkeypatch.setattr(collect, "FIRST_ANCHORS", 2)
-    monkeypatch.setattr(collect, "MIN_BUDGET_S", 0.0)
+    monkeypatch.setattr(session, "network", small)
+    monkeypatch.setattr(session, "FIRST_ANCHORS", 2)
+    monkeypatch.setattr(collect, "MIN_BUDGET_S", dict.fromkeys(collect.MODES, 0.0))
     monkeypatch.setattr("roofline.calibration.ceilings.FOOTPRINTS", (2**15, 2**16))
     monkeypatch.setattr("roofline.calibration.ceilings.GEMM_SIDES", (64,))
     monkeypatch.setattr("platformdirs.user_data_dir", lambda *args, **kwargs: str(tmp_path / "data"))
     monkeypatch.setattr("roofline.measurement.allocator.keep_memory", lambda: None)
-    monkeypatch.setattr(collect, "MAX_FACTOR", 1e9)  # a busy machine is no reason for a test to fail
+    monkeypatch.setattr(session, "MAX_FACTOR", 1e9)  # a busy machine is no reason for a test to fail
 
 
 def stopping_after(groups: int) -> Callable[[Progress], None]:
@@ -60,7 +69,9 @@ def stopping_after(groups: int) -> Callable[[Progress], None]:
 
 def calibrated(groups: int = GROUPS, **how: Any) -> Calibration:
     base = how.pop("base", None)
-    found, is_interrupted = calibrate(Request(quiet_wait_s=0, **how), base=base, progress=stopping_after(groups))
+    found, is_interrupted = calibrate(
+        Request(quiet_wait_s=0, **{"budget_s": LONG_S, **how}), base=base, progress=stopping_after(groups)
+    )
     assert is_interrupted
     return found
 
@@ -68,7 +79,7 @@ def calibrated(groups: int = GROUPS, **how: Any) -> Calibration:
 def test_each_kernel_call_is_there_once_with_its_terms() -> None:
     found = calibrated()
     assert found.wholes.network.tolist() == sorted(found.wholes.network.tolist(), key=lambda name: int(name[5:]))
-    assert len(found.wholes) == GROUPS * collect.GROUP
+    assert len(found.wholes) == GROUPS * session.GROUP
     module, shape = small(3)
     expected = kernels_of(trace(module, (torch.empty(shape, device="meta"),)))
     place = {key: row for row, key in enumerate(found.ops.key.tolist())}
@@ -93,13 +104,13 @@ def test_a_whole_is_its_ops_and_the_host() -> None:
 
 def test_the_samples_of_a_call_are_its_rounds() -> None:
     found = calibrated()
-    assert set(found.ops.samples.tolist()) == {collect.ROUNDS}
-    assert found.total_samples == 2 * collect.ROUNDS * len(found.wholes)  # as a whole, and op by op
+    assert set(found.ops.samples.tolist()) == {session.ROUNDS}
+    assert found.total_samples == 2 * session.ROUNDS * len(found.wholes)  # as a whole, and op by op
     assert found.left_out == 0
 
 
 def test_samples_of_a_busy_machine_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "MAX_FACTOR", 0.0)
+    monkeypatch.setattr(session, "MAX_FACTOR", 0.0)
     with pytest.raises(BusyError, match=r"of \d+ samples were taken while the machine was busy") as error:
         calibrate(Request(quiet_wait_s=0, budget_s=0.5))
     assert error.value.exit_code == 3
@@ -123,7 +134,7 @@ def test_after_ctrl_c_it_says_how_to_go_on_and_goes_on_from_there() -> None:
     assert (request.mode, request.dtype, request.threads) == (first.mode, first.dtype, first.threads)
     both = calibrated(1, base=first, seed=request.seed)
     names = both.wholes.network.tolist()
-    assert len(set(names)) == len(names) == (GROUPS + 1) * collect.GROUP
+    assert len(set(names)) == len(names) == (GROUPS + 1) * session.GROUP
     assert set(first.ops.key.tolist()) < set(both.ops.key.tolist())
 
 
@@ -135,11 +146,63 @@ def test_channels_last_has_kernels_of_its_own() -> None:
     assert convolutions.isdisjoint(eager.ops.key.tolist())
 
 
+def test_compiled_the_wholes_are_timed_apart_and_their_libraries_are_those_of_channels_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda module: module)  # how long it takes is nothing that is asked here
+    told: list[str] = []
+
+    def tell(progress: Progress) -> None:
+        told.append(progress.phase)
+        if told.count("networks") > GROUPS:
+            raise KeyboardInterrupt
+
+    found, _ = calibrate(Request(quiet_wait_s=0, mode="compile", budget_s=LONG_S), progress=tell)
+    assert told.count("compiling") == len(found.wholes) == GROUPS * session.COMPILED_OF_GROUP
+    assert found.composed is not None
+    assert found.composed.network.tolist() == found.wholes.network.tolist()
+    assert found.whole_terms == COMPILED_TERMS
+    module, shape = small(0)
+    plan = compiled(trace(module, (torch.empty(shape, device="meta"),)))
+    assert np.array_equal(found.composed.terms[0], plan.whole)
+    times = dict(zip(found.ops.key.tolist(), found.ops.time_s.tolist(), strict=True))
+    own = [key for key, own in zip(plan.kernels.key, plan.is_library, strict=True) if own]
+    assert [key.partition(" ")[0] for key in own] == ["conv_small_kxk/strided", "gemv"]
+    assert found.wholes.ops_s[0] == pytest.approx(sum(times[key] for key in own))
+    assert len(found.ops) > len(own)  # the others are timed, too
+
+
+def test_where_nothing_compiles_it_says_so_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_with(module: nn.Module) -> nn.Module:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand more")
+
+    monkeypatch.setattr("torch.compile", compile_with)
+    with pytest.raises(
+        CalibrationError, match=r"^torch\.compile fails here: RuntimeError: InvalidCxxCompiler: No work"
+    ):
+        calibrate(Request(quiet_wait_s=0, mode="compile"), progress=stopping_after(GROUPS))
+
+
+def test_on_cuda_the_host_is_timed_beside_the_whole() -> None:
+    gpu, clock = PaperGpu(StillClock()), SystemClock()
+    bench = CudaBench(gpu, clock, anchor=TorchAnchor(WallTimer(clock)))
+    made = session.Session(Request(device="cuda"), clock, bench, stopping_after(GROUPS), None)
+    with torch.inference_mode():
+        assert made.run({"device": {"type": "cuda", "name": "paper"}})
+    found = made.result({"device": {"type": "cuda", "name": "paper"}}, 1, is_interrupted=True)
+    assert found.whole_terms == ("host_s",)
+    assert found.composed is not None
+    assert found.composed.terms.shape == (GROUPS * session.GROUP, 1)
+    assert (found.composed.terms > 0).all()
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"device": "tpu"}, "only cpu can be calibrated"),
-        ({"mode": "compile"}, "unknown mode 'compile'"),
+        ({"device": "tpu"}, "only cpu and cuda can be calibrated"),
+        ({"mode": "cudagraph"}, "unknown mode 'cudagraph' of a calibration"),
+        ({"mode": "compile", "device": "cuda"}, "mode compile is calibrated on a CPU alone"),
+        ({"mode": "compile"}, "a budget of 120 s is too small to fit anything: 240 s at least, since compiling"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
         ({"threads": 0}, "threads must be at least 1"),
         ({"budget_s": 5.0}, "a budget of 5 s is too small to fit anything: 10 s at least"),
@@ -149,6 +212,6 @@ def test_channels_last_has_kernels_of_its_own() -> None:
 def test_what_makes_no_sense_is_one_clear_line(
     how: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "MIN_BUDGET_S", 10.0)
+    monkeypatch.setattr(collect, "MIN_BUDGET_S", MIN_BUDGET_S)
     with pytest.raises(CalibrationError, match=message):
         calibrate(Request(**how))

@@ -39,6 +39,16 @@ def small(data: dict[str, Any]) -> str:
     return render_page(data, command="roofline analyze x", plotlyjs="directory")
 
 
+@pytest.mark.parametrize(("chosen", "has_sliders"), [("roofline", True), ("learned", False)])
+def test_other_rates_are_not_asked_of_a_calibration(data: dict[str, Any], chosen: str, has_sliders: bool) -> None:
+    """Its times are not those of the formula that the page's script knows."""
+    estimates = [{"estimator": name, "is_chosen": name == chosen} for name in ("roofline", "calibrated", "learned")]
+    page = Outline(render_page({**data, "estimates": estimates}, command="roofline analyze x", plotlyjs="directory"))
+    assert any(attributes.get("id") == "what-if" for _, attributes in page.elements) == has_sliders
+    assert ("does not follow from a calibration" in page.text) == (not has_sliders)
+    assert any("data-kind" in attributes for _, attributes in page.elements)
+
+
 class Outline(HTMLParser):
     """The elements of a page, the text of its scripts, and all other text."""
 

@@ -326,6 +326,7 @@ def test_a_package_in_the_current_folder_is_importable() -> None:
     [
         ("missing.py:make", r"^missing\.py: no such file$"),
         ("nets:make", r"unknown model 'nets:make': there is no module 'nets'"),
+        ("torchvison:resnet50", r"there is no module 'torchvison'\. Did you mean 'torchvision'\?$"),
         ("nets.small:make", r"there is no module 'nets\.small'"),
         (":make", r"FILE\.py:CALLABLE"),
         ("a/b:make", r"FILE\.py:CALLABLE"),

@@ -1,0 +1,81 @@
+"""How long a second look at a model takes, from the start of the process to its end, beside ``import torch``.
+
+    python benchmarks/cached.py [--rounds N]
+
+Whole processes of the environment that runs this script, in rounds whose order is drawn anew each time. The cache is
+one of this run's own, filled by the round that warms up; beside it stand the same commands without a cache. See
+docs/cache.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
+
+from benchmarks._harness import Target, Timing, environment, measure, print_environment, print_targets
+from benchmarks.startup import ROOFLINE, TORCH, heavy_imports, start, table
+
+ANALYZE, SWEEP, SWEEP_MANY = "roofline analyze", "roofline sweep", "roofline sweep of a pattern"
+CACHED = (ANALYZE, SWEEP)  # those that have targets
+MAX_S = 0.45
+MAX_SHARE = 1 / 3  # of import torch
+ARGUMENTS: Mapping[str, Sequence[str]] = {
+    ANALYZE: ("analyze", "mobilenetv4_conv_m", "--hw", "pixel6_tpu"),
+    SWEEP: ("sweep", "mobilenetv4_conv_m"),
+    SWEEP_MANY: ("sweep", "mobilenetv4_*"),
+}
+COMMANDS: Mapping[str, Sequence[str]] = {
+    TORCH: (sys.executable, "-c", "import torch"),
+    **{name: (ROOFLINE, *arguments) for name, arguments in ARGUMENTS.items()},
+    **{f"{name} --no-cache": (ROOFLINE, *arguments, "--no-cache") for name, arguments in ARGUMENTS.items()},
+}
+
+
+def targets(timings: Mapping[str, Timing], imports: Mapping[str, list[str] | None]) -> list[Target]:
+    """The limits of docs/cache.md."""
+    found = []
+    for name in CACHED:
+        seconds = timings[name].median_s if name in timings else None
+        share = seconds / timings[TORCH].median_s if seconds is not None and TORCH in timings else None
+        found.append(Target(f"{name}, again, takes at most 1/3 of import torch", share, MAX_SHARE, "of it"))
+        found.append(Target(f"{name}, again, takes at most {MAX_S} s", seconds, MAX_S, "s"))
+    known = [imports[name] for name in (*CACHED, SWEEP_MANY)]
+    heavy = None if None in known else float(sum(bool({"torch", "pandas"} & set(names or ())) for names in known))
+    found.append(Target("none of these imports torch or pandas", heavy, 0, "do"))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time whole processes of the roofline command with a filled cache.")
+    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up (default: 9)")
+    rounds = parser.parse_args().rounds
+    if rounds < 1:
+        parser.error("--rounds must be at least 1")
+
+    console = Console(highlight=False)
+    where = environment()
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        variables = {"ROOFLINE_CACHE_DIR": cache, "ROOFLINE_NO_CACHE": ""}
+
+        def caller(command: Sequence[str]) -> Callable[[], object]:
+            return lambda: start(command, folder, **variables)
+
+        timings, failures = measure({name: caller(command) for name, command in COMMANDS.items()}, rounds=rounds)
+        imports = {name: heavy_imports(command, folder, **variables) for name, command in COMMANDS.items()}
+    console.print(table(timings, imports))
+    for name, why in failures.items():
+        console.print(f"{name} is left out: {why}", style="yellow")
+    console.print()
+    print_environment(console, where, f"Medians of {rounds} interleaved rounds, after one that fills the cache")
+    print_targets(console, targets(timings, imports), timings)
+
+
+if __name__ == "__main__":
+    main()

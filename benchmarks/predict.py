@@ -1,0 +1,121 @@
+"""How fast the learned estimator predicts, once it is fitted, and how large a calibration is.
+
+    python benchmarks/predict.py [--rounds N] [--calibration local.calibration.npz]
+
+A network of 300 layers is estimated in this process again and again, in rounds whose order is drawn anew each time. The
+calibration is that of `roofline calibrate`, or one that is made here: as many kernel calls as two minutes of
+calibrating give, of networks of its menu, timed by a law. What is learned then differs, and not how long that takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from unittest import mock
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
+
+from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets
+from roofline.calibration.data import Calibration
+from roofline.calibration.estimators import Estimator, estimators
+from roofline.calibration.file import load, to_bytes
+from roofline.calibration.kernels import kernels_of
+from roofline.calibration.menu import network
+from roofline.layers import lower
+from roofline.loading import load as load_model
+from roofline.trace import trace
+from tests.calibration.known_laws import of_graphs
+
+MODEL, LAYERS = "efficientvit_b2", 300
+NETWORKS = 140  # of the menu, with about 4,000 kernel calls, as two minutes on two cores time
+LEARNED, BY_SKLEARN = "learned", "learned, by sklearn's predict()"
+CALIBRATED, KERNELS = "calibrated", "kernels of the graph"
+OURS = {BY_SKLEARN: LEARNED}
+
+
+def made_calibration() -> Calibration:
+    """Networks of the menu, traced, each kernel call as long as a law says."""
+    import torch
+
+    graphs = {}
+    for seed in range(NETWORKS):
+        module, size = network(seed)
+        graphs[f"menu{seed}"] = trace(module, torch.empty(size, device="meta"))
+    return of_graphs(graphs)
+
+
+def by_sklearn(estimate: Callable[[], object]) -> object:
+    """The same estimate, with each forest evaluated by its own ``predict``."""
+    with mock.patch("roofline.calibration.learning.mean_of_trees", lambda forest, x: forest.predict(x)):
+        return estimate()
+
+
+def targets(timings: Mapping[str, Timing], file_bytes: int) -> list[Target]:
+    """The limits that were set in advance."""
+    found = timings[LEARNED].median_s * 1e3 if LEARNED in timings else None
+    return [
+        Target(f"the learned estimator predicts {LAYERS} layers in under 50 ms", found, 50.0, "ms"),
+        Target("the file of a calibration takes under 5 MB", file_bytes / 1e6, 5.0, "MB"),
+    ]
+
+
+def table(timings: Mapping[str, Timing]) -> Table:
+    """All calls; with the ratio to ours where another does the same."""
+    drawn = Table(title=f"{MODEL}, {LAYERS} layers", **STYLE)
+    drawn.add_column("what", no_wrap=True)
+    for column in ("ms", "quartiles", "best", "x ours"):
+        drawn.add_column(column, justify="right", no_wrap=True)
+    for name, timing in timings.items():
+        low_ms, high_ms = (quartile_s * 1e3 for quartile_s in timing.quartiles_s)
+        ratio = f"{timing.median_s / timings[OURS[name]].median_s:.1f}" if name in OURS else ""
+        best_ms = min(timing.samples_s) * 1e3
+        drawn.add_row(name, f"{timing.median_s * 1e3:.1f}", f"{low_ms:.1f} - {high_ms:.1f}", f"{best_ms:.1f}", ratio)
+    return drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the learned estimator, once it is fitted.")
+    parser.add_argument("--rounds", type=int, default=20, help="timed rounds, after one to warm up (default: 20)")
+    parser.add_argument("--calibration", type=Path, help="of 'roofline calibrate'; made here if not given")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds must be at least 1")
+
+    console = Console(highlight=False)
+    where = environment()
+    calibration = made_calibration() if arguments.calibration is None else load(arguments.calibration)
+    found = estimators(calibration, None)
+    loaded = load_model(MODEL)
+    graph = trace(loaded.module, loaded.inputs)
+    assert len(lower(graph, fusion="none")) == LAYERS
+
+    def estimate(by: Estimator) -> Callable[[], object]:
+        return lambda: by.estimate(graph)
+
+    calls: dict[str, Callable[[], object]] = {
+        LEARNED: estimate(found[LEARNED]),
+        BY_SKLEARN: lambda: by_sklearn(estimate(found[LEARNED])),
+        CALIBRATED: estimate(found[CALIBRATED]),
+        KERNELS: lambda: kernels_of(graph),
+    }
+    timings, failures = measure(calls, rounds=arguments.rounds)
+    console.print(table(timings))
+    for name, why in failures.items():
+        console.print(f"{name}: {why}", style="red")
+    console.print()
+    file_bytes = len(to_bytes(calibration)) if arguments.calibration is None else arguments.calibration.stat().st_size
+    print_environment(
+        console, where,
+        f"Medians of {arguments.rounds} interleaved rounds in one process",
+        f"A calibration of {len(calibration.ops)} kernel calls in {len(calibration.wholes)} networks",
+    )  # fmt: skip
+    print_targets(console, targets(timings, file_bytes), timings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,455 @@
+"""A cache of layer tables in the user's cache directory, so that a second look at a model imports no torch.
+
+One file an entry, named by the SHA-256 of all that its table depends on (`key_of`). It holds a line that says what it
+is, the SHA-256 of the rest, and the rest: JSON, compressed. There is nothing in it to be run. Each is written beside
+its place and renamed into it, so that a reader finds all of it or nothing, whoever else writes; the last one wins, and
+all write the same. What is damaged, of another format or not to be read is as good as absent, and what cannot be
+written is not kept: the cache never makes a command fail. `MAX_BYTES` bound it; what was not used for the longest time
+goes first.
+
+    ROOFLINE_CACHE_DIR    another place
+    ROOFLINE_NO_CACHE     neither read nor write, unless a command or a call asks for it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+import platform
+import re
+import sys
+import sysconfig
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import roofline
+from roofline import models
+from roofline.errors import OutputError
+from roofline.layers import COLUMNS, LayerTable, UncountedOp
+from roofline.loading.references import HUGGING_FACE, library_of
+
+MAX_BYTES = 64 * 2**20  # of all entries: a network of 300 layers takes some 10 kB
+MAX_ENTRY_BYTES = 64 * 2**20  # of one, as JSON: a table of a hundred thousand layers
+KEPT_SHARE = 7 / 8  # of MAX_BYTES, once that is exceeded, so that not every entry that follows must make room
+STALE_S = 3600.0  # no writer takes so long: what it left behind was not finished
+
+HEAD = b"roofline layer table 1\n"
+SUFFIX = ".layers"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?" + re.escape(SUFFIX))  # in the middle: what is not finished
+_INT_COLUMNS = ("macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes", "external_bytes")
+_SHAPE_COLUMNS = ("input_shape", "output_shape", "kernel")
+_NOT_OWN = ("roofline", "__main__", "__mp_main__")  # modules of which the last two are the command itself
+_PLAIN = (type(None), bool, int, float, str)
+_NO_ENTRY = (  # what reading one raises that is damaged, or made from what is no longer there
+    OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, zlib.error,
+    metadata.PackageNotFoundError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LoweredModel:
+    """What a reference was lowered to.
+
+    Attributes:
+        name: What the reference resolved to.
+        input_shapes: Of the example inputs, batch included.
+        input_source: Why they have these.
+        layers: The layer table.
+    """
+
+    name: str
+    input_shapes: tuple[tuple[int, ...], ...]
+    input_source: str
+    layers: LayerTable
+
+
+# --- what a table depends on ----------------------------------------------------------------------------------------
+
+
+def key_of(
+    reference: str, *, asked: Mapping[str, Any], how: Mapping[str, Any], wanted: bool | None = None
+) -> str | None:
+    """The name of the entry of a reference; None where its table is not to be cached.
+
+    That is the SHA-256 of the reference, of how it is built and lowered, of the versions of roofline, Python, torch and
+    the library it is from, and of the source files of roofline and its zoo. Nothing is imported to find it. What a file
+    of the user's own says is not in it: the entry knows the files it was made from (`store`).
+
+    Args:
+        reference: Of a model, as in `roofline.loading`.
+        asked: How to build it and its inputs.
+        how: How to lower it, as `roofline.layers.lower` takes it.
+        wanted: True to cache files of the user's own too, False to cache nothing; None for the zoo and for libraries,
+            unless the environment has ROOFLINE_NO_CACHE.
+    """
+    if wanted is False or (wanted is None and is_off()):
+        return None
+    if models.knows(reference):
+        name, packages = models.find(reference).name, ["torch"]
+    elif (found := library_of(reference)) is not None:
+        library, _ = found
+        if _is_editable(library):
+            return None
+        settings = sorted(item for item in os.environ.items() if item[0].startswith("TIMM_"))  # TIMM_FUSED_ATTN=0
+        name, packages = f"{reference} {settings}", ["torch", library]
+    elif wanted:
+        name, packages = _located(reference), ["torch"]
+    else:
+        return None
+    plain = {**asked, **how, "fused_activations": sorted(how.get("fused_activations", ()))}
+    if not _is_plain(plain):
+        return None
+    try:
+        versions = [f"{package} {metadata.version(package)}" for package in packages]
+    except metadata.PackageNotFoundError:
+        return None
+    parts = (name, plain, versions, platform.python_version(), roofline.__version__, _source_digest())
+    return hashlib.sha256(repr(parts).encode("utf-8", errors="surrogateescape")).hexdigest()
+
+
+def is_off() -> bool:
+    """Whether the environment says so."""
+    return os.environ.get("ROOFLINE_NO_CACHE", "") not in ("", "0")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `repr` tells all of it, and the same in every process."""
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
+    return type(value) in _PLAIN
+
+
+def _is_editable(library: str) -> bool:
+    """Whether it is installed as a folder that its developer edits, so that its version tells nothing (PEP 610)."""
+    try:
+        return '"editable": true' in (metadata.distribution(library).read_text("direct_url.json") or "")
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _located(reference: str) -> str:
+    """A reference to the user's own, with where Python would look for it."""
+    file = _own_file(reference)
+    place = [str(file.resolve())] if file is not None else [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    return "\n".join([reference, *place])
+
+
+def _own_file(reference: str) -> Path | None:
+    """The file that a reference names; None where it names a module."""
+    if reference.startswith(f"{HUGGING_FACE}:"):
+        path = Path(reference.removeprefix(f"{HUGGING_FACE}:"))
+        return path / "config.json" if path.is_dir() else path
+    whole, place = Path(reference), Path(reference.rpartition(":")[0])
+    if whole.is_file():
+        return whole
+    return place if place.suffix == ".py" else None
+
+
+@cache
+def _source_digest() -> str:
+    """Of roofline's own files: all but those that only draw, and the commands."""
+    own = Path(__file__).parent
+    folders = {"": own, "loading": own / "loading", "exported": own / "exported"}
+    folders["models"] = Path(models.__file__).parent
+    digest = hashlib.sha256()
+    for name, folder in folders.items():
+        for file in sorted(folder.glob("*.py")):
+            content = file.read_bytes()
+            digest.update(f"{name}/{file.name} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _made_from(reference: str) -> dict[str, dict[str, str]]:
+    """What the user's own model was made from: the files of all that Python has imported, and versions of packages."""
+    library_folders = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
+    files, packages = [file for file in [_own_file(reference)] if file is not None], set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or not Path(file).is_file() or name.partition(".")[0] in _NOT_OWN:
+            continue  # torch has modules of which it says so of a file that is none
+        if {"site-packages", "dist-packages"} & set(Path(file).parts):
+            packages.add(name.partition(".")[0])
+        elif not file.startswith(library_folders):
+            files.append(Path(file))
+    known = metadata.packages_distributions()
+    distributions = sorted({distribution for name in packages for distribution in known.get(name, ())})
+    return {
+        "files": {str(file.resolve()): _digest(file) for file in files},
+        "versions": {name: metadata.version(name) for name in distributions},
+    }
+
+
+def _is_as_it_was(made_from: Mapping[str, Mapping[str, str]]) -> bool:
+    return all(_digest(Path(file)) == digest for file, digest in made_from["files"].items()) and all(
+        metadata.version(name) == version for name, version in made_from["versions"].items()
+    )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _is_own(reference: str) -> bool:
+    return not models.knows(reference) and library_of(reference) is None
+
+
+# --- finding and keeping --------------------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Where the entries are."""
+    if given := os.environ.get("ROOFLINE_CACHE_DIR"):
+        return Path(given)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("roofline")) / "layers"
+
+
+def find(key: str) -> LoweredModel | None:
+    """The entry of this key, which is then the last one used; None where there is none that is whole and still true."""
+    path = folder() / f"{key}{SUFFIX}"
+    try:
+        with path.open("rb") as file:
+            data = _decoded(file.read(MAX_ENTRY_BYTES))
+        if data["key"] != key or not _is_as_it_was(data["made_from"]):
+            return None
+        model = LoweredModel(
+            name=data["name"],
+            input_shapes=tuple(map(tuple, data["input_shapes"])),
+            input_source=data["input_source"],
+            layers=_table(data["layers"]),
+        )
+    except _NO_ENTRY:
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    return model
+
+
+def store(key: str, reference: str, model: LoweredModel) -> None:
+    """Keep an entry, and let go of the oldest where all together are too large. What goes wrong is no reason to fail.
+
+    An entry of the user's own also keeps what it was made from: the content of the file, and of every file outside the
+    installed packages that Python has imported by now, and the versions of these packages.
+    """
+    target = folder() / f"{key}{SUFFIX}"
+    with suppress(OSError, TypeError, metadata.PackageNotFoundError):
+        made_from = _made_from(reference) if _is_own(reference) else {"files": {}, "versions": {}}
+        data = _encoded(
+            {
+                "key": key,
+                "made_from": made_from,
+                "name": model.name,
+                "input_shapes": model.input_shapes,
+                "input_source": model.input_source,
+                "layers": _table_data(model.layers),
+            }
+        )
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write(target, data)
+        _make_room(target.parent)
+
+
+def _write(target: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{target.stem}.", suffix=SUFFIX, delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(data)
+            file.close()  # Windows renames no open file
+            temporary.replace(target)
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _make_room(place: Path) -> None:
+    """Delete the entries that were not used for the longest time, where all together exceed `MAX_BYTES`."""
+    entries = list(_files(place))
+    for file in entries:
+        if file.is_unfinished and time.time() - file.used_at_s > STALE_S:
+            file.path.unlink(missing_ok=True)
+    size = sum(file.bytes for file in entries)
+    if size <= MAX_BYTES:
+        return
+    for file in sorted(entries, key=lambda file: file.used_at_s):
+        if size <= KEPT_SHARE * MAX_BYTES:
+            break
+        if not file.is_unfinished:
+            file.path.unlink(missing_ok=True)
+            size -= file.bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    path: Path
+    bytes: int
+    used_at_s: float
+    is_unfinished: bool
+
+
+def _files(place: Path) -> Iterator[_File]:
+    """Those of the folder that are the cache's; others it never touches."""
+    with os.scandir(place) as found:
+        for file in found:
+            if not (ours := _OURS.fullmatch(file.name)):
+                continue
+            with suppress(FileNotFoundError):  # another process has deleted it meanwhile
+                known = file.stat(follow_symlinks=False)
+                yield _File(
+                    path=Path(file.path),
+                    bytes=known.st_size,
+                    used_at_s=known.st_mtime,
+                    is_unfinished=ours[1] is not None,
+                )
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What the cache holds.
+
+    Attributes:
+        folder: Where it is.
+        entries: How many.
+        bytes: Of all of them.
+    """
+
+    folder: Path
+    entries: int
+    bytes: int
+
+
+def contents() -> Contents:
+    """What there is.
+
+    Raises:
+        OutputError: The folder cannot be read.
+    """
+    place = folder()
+    files = _listed(place)
+    return Contents(
+        folder=place,
+        entries=sum(not file.is_unfinished for file in files),
+        bytes=sum(file.bytes for file in files),
+    )
+
+
+def clear() -> Contents:
+    """Delete all entries, and return what there was. Other files of the folder stay.
+
+    Raises:
+        OutputError: The folder cannot be read, or an entry not be deleted.
+    """
+    before = contents()
+    for file in _listed(before.folder):
+        try:
+            file.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot delete {file.path}: {error.strerror}") from error
+    return before
+
+
+def _listed(place: Path) -> list[_File]:
+    try:
+        return list(_files(place))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"cannot read the cache {place}: {error.strerror}") from error
+
+
+# --- tables as bytes ------------------------------------------------------------------------------------------------
+
+
+def _encoded(data: Mapping[str, Any]) -> bytes:
+    text = json.dumps(data, separators=(",", ":"), default=operator.index)
+    body = zlib.compress(text.encode("ascii"), level=1)
+    return HEAD + hashlib.sha256(body).digest() + body
+
+
+def _decoded(content: bytes) -> Any:
+    """What `_encoded` made bytes of.
+
+    Raises:
+        ValueError, zlib.error: These are not such bytes, or not all of them.
+    """
+    start = len(HEAD) + _DIGEST_BYTES
+    head, digest, body = content[: len(HEAD)], content[len(HEAD) : start], content[start:]
+    if head != HEAD or hashlib.sha256(body).digest() != digest:
+        raise ValueError("no entry, or a damaged one")
+    unpacked = zlib.decompressobj()
+    text = unpacked.decompress(body, MAX_ENTRY_BYTES)
+    if not unpacked.eof:
+        raise ValueError("an entry that is too large")
+    return json.loads(text)
+
+
+def _table_data(layers: LayerTable) -> dict[str, Any]:
+    """A layer table as plain data, with what it finds only when it is asked."""
+    return {
+        **{column: getattr(layers, column).tolist() for column in COLUMNS},
+        "fusion": layers.fusion,
+        "dtype": layers.dtype,
+        "fused_activations": sorted(layers.fused_activations),
+        "transposes": layers.transposes,
+        "params": layers.params,
+        "peak_activation_bytes": layers.peak_activation_bytes,
+        "uncounted_ops": [astuple(op) for op in layers.uncounted_ops],
+        "reuse": None if layers.reuse is None else layers.reuse().tolist(),
+        "unfused": None if layers.unfused is None else layers.unfused().tolist(),
+    }
+
+
+def _table(data: dict[str, Any]) -> LayerTable:
+    """The layer table that `_table_data` made plain data of."""
+    length = len(data["name"])
+    columns: dict[str, Any] = {}
+    for column in COLUMNS:
+        if column in _INT_COLUMNS:
+            columns[column] = np.array(data[column], dtype=np.int64)
+        else:
+            items = map(tuple, data[column]) if column in _SHAPE_COLUMNS else data[column]
+            columns[column] = np.fromiter(items, dtype=object)
+    if any(len(column) != length for column in columns.values()):
+        raise ValueError("the columns differ in length")
+    reuse = [tuple(map(tuple, tensors)) for tensors in data["reuse"]] if data["reuse"] is not None else None
+    return LayerTable(
+        **columns,
+        fusion=data["fusion"],
+        dtype=data["dtype"],
+        fused_activations=frozenset(data["fused_activations"]),
+        transposes=data["transposes"],
+        params=data["params"],
+        peak_activation_bytes=data["peak_activation_bytes"],
+        uncounted_ops=tuple(UncountedOp(*op) for op in data["uncounted_ops"]),
+        reuse=_found(reuse, object),
+        unfused=_found(data["unfused"], np.int64),
+    )
+
+
+def _found(items: Sequence[Any] | None, dtype: type[Any]) -> Callable[[], Any] | None:
+    """A column for one that is found when it is asked for."""
+    if items is None:
+        return None
+    column = np.fromiter(items, dtype=dtype, count=len(items))
+    return lambda: column

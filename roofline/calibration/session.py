@@ -1,0 +1,449 @@
+"""The session of a calibration: the times of kernels in context, of networks as wholes, and the ceilings.
+
+Synthetic networks (`roofline.calibration.menu`) are timed in small groups: in each round, in an order drawn anew, each
+is run once as a whole and once op by op (`roofline.measurement.replay`), with the anchor before and after. An op's time
+is the median of its rounds over the anchor's factor beside them; samples under heavy contention are left out. A group
+is a few networks, so that the rounds of one are some tenths of a second apart, and what disturbs one does not disturb
+all. Groups follow until the time is up, so a longer budget has more networks, not longer ones.
+
+Compiled, the ops of a group are timed alone, in the layout that the compiler chooses for convolutions, and then some of
+its networks are compiled and timed as wholes, one after the other.
+
+Memory that is freed is kept (`roofline.measurement.allocator`): page faults are dealt by chance, and no op's own.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from roofline.calibration import compiling
+from roofline.calibration.bench import Bench
+from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
+from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
+from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
+from roofline.calibration.inductor import Compiled, compiled, is_library
+from roofline.calibration.kernels import TERMS, Kernels, kernels_of
+from roofline.calibration.menu import network
+from roofline.errors import BusyError, CalibrationError, RooflineError
+from roofline.layers import lower
+from roofline.measurement.anchor import factor_of, local_factor, reference_of
+from roofline.measurement.clock import Clock
+from roofline.measurement.conditions import MAX_FACTOR
+from roofline.measurement.per_layer import align
+from roofline.measurement.replay import Recording, own_cost_s, record, replay, use_bindings
+from roofline.measurement.stopping import MAX_LEFT_OUT
+from roofline.measurement.subject import DTYPES, in_channels_last
+from roofline.trace import trace
+
+if TYPE_CHECKING:
+    from roofline.calibration.collect import Request
+
+GROUP = 5  # networks that take turns
+ROUNDS = 7  # of a group; the median of seven is off by a quarter of the spread of one
+WARM_UP_ROUNDS = 2
+CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
+FIRST_ANCHORS = 30
+MIN_NETWORKS = 4
+COMPILED_OF_GROUP = 3  # networks of a group that are compiled: the smallest, since compiling takes longest
+MOST_FAILURES = 2  # networks that do not compile, after which there is no compiler
+COMPILED_ROUNDS = 15  # of one; they cost little beside compiling it
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a calibration is.
+
+    Attributes:
+        phase: ``"ceilings"``, ``"networks"`` or ``"compiling"``.
+        networks: Done, as wholes.
+        kernels: Kernel calls that are known, each once.
+        factor: How many times as slow as at the reference state the machine is now.
+        left_s: Seconds left, about.
+    """
+
+    phase: str
+    networks: int = 0
+    kernels: int = 0
+    factor: float = 1.0
+    left_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Network:
+    """A network that is timed.
+
+    Attributes:
+        seed: Of the menu.
+        call: Runs it.
+        recording: Its ops.
+        kernels: What these run.
+        steps: The step of each row of `kernels`; -1 where none ran.
+        macs, activation_bytes: Of the whole.
+        plan: What a compiler makes of it; None where it runs as it is.
+        step_s: Seconds of each step, a list a round.
+        whole_s: Seconds of the whole, one a round.
+        host_s: Of these, until the call returned.
+        step_at_s, whole_at_s: When that was.
+    """
+
+    seed: int
+    call: Callable[[], object]
+    recording: Recording
+    kernels: Kernels
+    steps: NDArray[np.int64]
+    macs: int
+    activation_bytes: int
+    plan: Compiled | None = None
+    step_s: list[list[float]] = field(default_factory=list)
+    whole_s: list[float] = field(default_factory=list)
+    host_s: list[float] = field(default_factory=list)
+    step_at_s: list[float] = field(default_factory=list)
+    whole_at_s: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name in the calibration."""
+        return f"menu-{self.seed}"
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of one kernel call: samples of all networks it ran in."""
+
+    kernel: str
+    terms: Floats
+    network: str
+    time_s: list[float] = field(default_factory=list)
+    raw_s: list[float] = field(default_factory=list)
+
+
+class Session:
+    """Times what a request asks for, and makes a calibration of it.
+
+    Args:
+        request: How.
+        clock: Of the host.
+        bench: What is timed on.
+        progress: Called before each group of networks, and before each that is compiled.
+        base: A calibration to extend.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        clock: Clock,
+        bench: Bench,
+        progress: Callable[[Progress], None] | None,
+        base: Calibration | None,
+    ) -> None:
+        self.request, self.clock, self.bench, self.progress, self.base = request, clock, bench, progress, base
+        self.anchor, self.stopwatch = bench.anchor, bench.stopwatch
+        self.rng = random.Random(request.seed)
+        self.reference_s: Sequence[float] = ()
+        self.anchor_at_s: list[float] = []
+        self.factors: list[float] = []
+        self.seen: dict[str, _Seen] = {}
+        self.wholes: list[dict[str, Any]] = []
+        self.composed: list[tuple[float, ...]] = []  # what else is known of each whole, in its mode
+        self.ceilings: Ceilings | None = None
+        self.left_out = self.total = 0
+        self.skipped: list[str] = []
+
+    def run(self, environment: Mapping[str, Any]) -> bool:
+        """Measure until the time is up; whether it was stopped by hand."""
+        from roofline.measurement.machine_state import load_state, save_state, state_file
+
+        start_s = self.clock.now_s()
+        until_s = start_s + self.request.budget_s
+        try:
+            first = [self.anchor.sample() for _ in range(FIRST_ANCHORS)]
+            kept = load_state(state_file(environment), self.anchor.names)
+            self.reference_s = reference_of(first) if kept is None else kept.reference_s
+            if kept is None:
+                save_state(state_file(environment), self.anchor.names, self.reference_s, environment)
+            self._tell("ceilings", until_s)
+            ceilings_s = min(CEILINGS_SHARE * self.request.budget_s, LONGEST_CEILINGS_S)
+            self.ceilings = self.bench.ceilings(getattr(torch, DTYPES[self.request.dtype]), ceilings_s)
+            self.own_cost_s = own_cost_s(self.stopwatch)
+            known = set() if self.base is None else set(self.base.wholes.network.tolist())
+            seed = self.request.seed
+            group_s = 0.0
+            while self.clock.now_s() + group_s < until_s:
+                self._tell("networks", until_s)
+                began_s = self.clock.now_s()
+                group: list[_Network] = []
+                while len(group) < GROUP:
+                    if f"menu-{seed}" not in known and (made := self._made(seed)) is not None:
+                        group.append(made)
+                    seed += 1
+                if self.request.mode == "compile":
+                    self._time(group, (self._steps,))
+                    self._keep_compiled(group, until_s)
+                else:
+                    self._time(group, (self._steps, self._whole))
+                    for each in group:
+                        self._keep(each)
+                del group
+                gc.collect()
+                group_s = self.clock.now_s() - began_s
+        except KeyboardInterrupt:
+            if self.ceilings is None or len(self.wholes) < MIN_NETWORKS:
+                raise
+            return True
+        return False
+
+    def _drawn(self, seed: int) -> tuple[nn.Module, Tensor]:
+        """A network of the menu and its input, where and as they run."""
+        module, shape = network(seed)
+        dtype = getattr(torch, DTYPES[self.request.dtype])
+        given = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        module = module.to(dtype)
+        return module, self.bench.place(module, given)
+
+    def _made(self, seed: int) -> _Network | None:
+        """A network, recorded; None where it does not run as it was traced."""
+        module, given = self._drawn(seed)
+        try:
+            plan = compiled(trace(module, (given,))) if self.request.mode == "compile" else None
+            if self.request.mode != "eager":  # a compiler lays out convolutions so, too
+                (given,) = in_channels_last(module, [given])
+            return _recorded(seed, module, given, self.request.dtype, plan)
+        except (RooflineError, RuntimeError) as error:
+            self.skipped.append(f"menu-{seed}: {error}")
+            return None
+
+    def _time(self, group: Sequence[_Network], parts: Sequence[Callable[[_Network], None]]) -> None:
+        """All rounds of a group."""
+        for each in group:
+            for _ in range(WARM_UP_ROUNDS):
+                each.call()
+                replay(each.recording, self.stopwatch)
+        self._sample_anchor()
+        for number in range(ROUNDS):
+            for each in self.rng.sample(list(group), len(group)):
+                for part in reversed(parts) if number % 2 else parts:
+                    part(each)
+                    self._sample_anchor()
+
+    def _whole(self, each: _Network) -> None:
+        each.call()  # untimed: the anchor and the network before left their own data in the caches
+        start_s = self.clock.now_s()
+        whole_s, host_s = self.bench.whole_s(each.call)
+        each.whole_s.append(whole_s)
+        each.host_s.append(host_s)
+        each.whole_at_s.append((start_s + self.clock.now_s()) / 2)
+
+    def _steps(self, each: _Network) -> None:
+        each.call()
+        start_s = self.clock.now_s()
+        step_s = replay(each.recording, self.stopwatch, own_cost_s=self.own_cost_s).step_s
+        each.step_s.append(step_s)
+        each.step_at_s.append((start_s + self.clock.now_s()) / 2)
+
+    def _sample_anchor(self) -> None:
+        at_s = self.clock.now_s()
+        sample = self.anchor.sample()
+        self.anchor_at_s.append(at_s)
+        self.factors.append(factor_of(sample, self.reference_s, self.anchor.weights))
+
+    def _keep(self, each: _Network) -> None:
+        """Reduce a network, timed as a whole and op by op, to what is kept of it."""
+        step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
+        whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
+        if len(step_s) and len(whole_s):
+            op_s = self._keep_ops(each, step_s, step_factors)
+            if self.request.device == "cuda":
+                self.composed.append((float(np.median(each.host_s)),))
+            self._keep_whole(each, whole_s[:, 0], whole_factors, sum(op_s[op_s > 0].tolist()))
+
+    def _keep_compiled(self, group: Sequence[_Network], until_s: float) -> None:
+        """The ops of a group, and of its smallest networks the compiled wholes."""
+        by_size = sorted(group, key=lambda each: len(each.kernels))
+        whole = [each for each in by_size if each.plan is not None and not each.plan.is_cut][:COMPILED_OF_GROUP]
+        for each in by_size:
+            step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
+            if not len(step_s):
+                continue
+            op_s = self._keep_ops(each, step_s, step_factors)
+            if each not in whole or each.plan is None:
+                continue
+            self._tell("compiling", until_s)
+            if not self._time_compiled(each):
+                continue
+            whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
+            if len(whole_s):
+                library = is_library(each.kernels.kernel, each.kernels.terms)
+                self.composed.append(tuple(each.plan.whole.tolist()))
+                self._keep_whole(each, whole_s[:, 0], whole_factors, float(op_s[library].sum()))
+
+    def _time_compiled(self, each: _Network) -> bool:
+        """Compile a network and time it; whether that went well."""
+        with compiling.fresh():
+            try:
+                each.call = compiling.compiled_call(*self._drawn(each.seed))
+            except CalibrationError as error:
+                if not self.wholes and len(self.skipped) >= MOST_FAILURES:
+                    raise
+                self.skipped.append(f"{each.name}: {error}")
+                return False
+            for _ in range(WARM_UP_ROUNDS):
+                each.call()
+            self._sample_anchor()
+            for _ in range(COMPILED_ROUNDS):
+                self._whole(each)
+                self._sample_anchor()
+        return True
+
+    def _keep_ops(self, each: _Network, raw_step_s: Floats, factors: Floats) -> Floats:
+        """Take up the times of the ops of a network; the median of each at the reference state, 0 where none ran."""
+        raw_s = raw_step_s[:, each.steps]
+        at_reference = raw_s / factors[:, None]
+        op_s = np.zeros(len(each.kernels))
+        for row, key in enumerate(each.kernels.key):
+            if each.steps[row] < 0:
+                continue
+            seen = self.seen.setdefault(key, _Seen(str(each.kernels.kernel[row]), each.kernels.terms[row], each.name))
+            seen.time_s += at_reference[:, row].tolist()
+            seen.raw_s += raw_s[:, row].tolist()
+            op_s[row] = np.median(at_reference[:, row])
+        return op_s
+
+    def _keep_whole(self, each: _Network, whole_s: Floats, factors: Floats, ops_s: float) -> None:
+        self.wholes.append(
+            {
+                "network": each.name,
+                "time_s": float(np.median(whole_s / factors)),
+                "raw_s": float(np.median(whole_s)),
+                "ops_s": ops_s,
+                "ops": len(each.kernels.key),
+                "module_calls": each.kernels.module_calls,
+                "views": each.kernels.views,
+                "macs": each.macs,
+                "activation_bytes": each.activation_bytes,
+            }
+        )
+
+    def _usable(self, times_s: Floats, at_s: Sequence[float]) -> tuple[Floats, Floats]:
+        """The rounds that were not under heavy contention, and the factors beside them."""
+        factors = np.array([local_factor(at, self.anchor_at_s, self.factors) for at in at_s])
+        usable = factors <= MAX_FACTOR
+        self.total += len(usable)
+        self.left_out += int((~usable).sum())
+        return times_s[usable], factors[usable]
+
+    def _tell(self, phase: str, until_s: float) -> None:
+        if self.progress is not None:
+            self.progress(
+                Progress(
+                    phase=phase,
+                    networks=len(self.wholes),
+                    kernels=len(self.seen),
+                    factor=float(np.median(self.factors[-50:])) if self.factors else 1.0,
+                    left_s=max(0.0, until_s - self.clock.now_s()),
+                )
+            )
+
+    def result(self, environment: Mapping[str, Any], threads: int, is_interrupted: bool) -> Calibration:
+        """The calibration, on top of the one that it extends.
+
+        Raises:
+            BusyError: Too few samples were left.
+        """
+        if len(self.wholes) < MIN_NETWORKS or self.ceilings is None:
+            raise BusyError(
+                f"{self.left_out} of {self.total} samples were taken while the machine was busy with other work, and "
+                f"what is left is {len(self.wholes)} networks, of {MIN_NETWORKS} needed: calibrate when idle"
+            )
+        made = Calibration(
+            ops=_table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()]),
+            wholes=_table(WholeTimes, self.wholes),
+            ceilings=self.ceilings,
+            environment=environment,
+            anchor={
+                "names": list(self.anchor.names),
+                "weights": list(self.anchor.weights),
+                "reference_s": list(self.reference_s),
+                "factor": {
+                    "median": float(np.median(self.factors)),
+                    "p10": float(np.quantile(self.factors, 0.1)),
+                    "p90": float(np.quantile(self.factors, 0.9)),
+                    "n": len(self.factors),
+                },
+            },
+            mode=self.request.mode,
+            dtype=self.request.dtype,
+            threads=threads,
+            left_out=self.left_out,
+            total_samples=self.total,
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            notes=tuple(self._notes(is_interrupted)),
+            terms=TERMS,
+            composed=self._composed(),
+            whole_terms=() if not self.composed else COMPILED_TERMS if self.request.mode == "compile" else CLOCK_TERMS,
+        )
+        return made if self.base is None else self.base.merged(made)
+
+    def _composed(self) -> WholeTerms | None:
+        if not self.composed:
+            return None
+        names = [whole["network"] for whole in self.wholes]
+        return WholeTerms(network=np.array(names), terms=np.array(self.composed[: len(names)]))  # one more after Ctrl-C
+
+    def _row(self, key: str, seen: _Seen) -> dict[str, Any]:
+        return {
+            "kernel": seen.kernel,
+            "key": key,
+            "terms": seen.terms,
+            "time_s": max(float(np.median(seen.time_s)), 1e-9),
+            "raw_s": max(float(np.median(seen.raw_s)), 1e-9),
+            "samples": len(seen.time_s),
+            "network": seen.network,
+        }
+
+    def _notes(self, is_interrupted: bool) -> Iterator[str]:
+        if self.total and self.left_out / self.total > MAX_LEFT_OUT:
+            yield (
+                f"{self.left_out} of {self.total} samples were left out, since the machine was busy with other work: "
+                "calibrate again when it is idle"
+            )
+        if is_interrupted:
+            yield "it was stopped by hand: --extend adds to it"
+        if self.skipped:
+            yield f"{len(self.skipped)} networks did not run as they were traced, the first: {self.skipped[0]}"
+
+
+def _recorded(seed: int, module: nn.Module, given: Tensor, dtype: str, plan: Compiled | None) -> _Network:
+    graph = trace(module, (given,))
+    kernels = kernels_of(graph)
+    table = lower(graph, fusion="none", dtype=dtype)
+    recording = record(lambda: module(given))
+    recording.restore()
+    use_bindings(recording)
+    step_of = align([op.target for op in graph.ops], [step.target for step in recording.steps])
+    steps = [step_of[int(op)] for op in kernels.op]
+    return _Network(
+        seed=seed,
+        plan=plan,
+        call=lambda: module(given),
+        recording=recording,
+        kernels=kernels,
+        steps=np.array([-1 if step is None else step for step in steps], dtype=np.int64),
+        macs=int(table.macs.sum()),
+        activation_bytes=int(table.input_bytes.sum() + table.output_bytes.sum()),
+    )
+
+
+def _table(kind: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
+    return kind(**{name: np.array([row[name] for row in rows]) for name in rows[0]})

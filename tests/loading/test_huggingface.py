@@ -1,0 +1,302 @@
+"""Networks from configs of transformers, against closed forms of what they multiply and of their key/value caches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import roofline
+from roofline.errors import ModelError
+from roofline.layers import LayerTable, lower
+from roofline.loading import load
+from roofline.trace import trace
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install transformers")
+
+# Hyperparameters are small, and no two of them alike, so that no term can stand for another.
+LLAMA = {
+    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 96, "intermediate_size": 200,
+    "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 20, "vocab_size": 1000,
+    "tie_word_embeddings": False,
+}  # fmt: skip
+GPT2 = {
+    "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_embd": 48, "n_layer": 5, "n_head": 4,
+    "vocab_size": 500, "n_positions": 1024,
+}  # fmt: skip
+BERT = {
+    "model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "intermediate_size": 100, "vocab_size": 300,
+}  # fmt: skip
+VIT = {
+    "model_type": "vit", "architectures": ["ViTForImageClassification"], "hidden_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "intermediate_size": 100, "image_size": 96, "patch_size": 16,
+}  # fmt: skip
+
+STAND_INS = Path(__file__).parent / "stand_ins"
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(config: Mapping[str, Any], path: str = "config.json") -> str:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(config))
+    return f"hf:{path}"
+
+
+def table(config: Mapping[str, Any], *, batch: int = 1, **arguments: Any) -> LayerTable:
+    loaded = load(write(config), batch=batch, arguments=arguments)
+    return lower(trace(loaded.module, loaded.inputs), fusion="none", dtype="fp16")
+
+
+# --- closed forms -----------------------------------------------------------------------------------------------------
+
+
+def llama_macs(new: int, attended: int) -> int:
+    """Grouped-query attention and a gated MLP: arXiv:2302.13971 section 2.2, arXiv:2305.13245. One token has logits."""
+    width, mlp, heads, groups, head = 96, 200, 8, 2, 20
+    projections = width * heads * head + 2 * width * groups * head + heads * head * width
+    attention = 2 * heads * head * new * attended
+    return 3 * (new * (projections + 3 * width * mlp) + attention) + width * 1000
+
+
+def gpt2_macs(new: int, attended: int) -> int:
+    """A width of d takes 12 d^2 a token and layer: 3 d^2 for Q, K, V, d^2 for the output, 8 d^2 for the MLP of 4 d."""
+    return 5 * (new * 12 * 48**2 + 2 * 48 * new * attended) + 48 * 500
+
+
+@pytest.mark.parametrize(("config", "macs"), [(LLAMA, llama_macs), (GPT2, gpt2_macs)], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("tokens", [1, 64, 512])
+def test_macs_of_prefill_and_decode(
+    config: Mapping[str, Any], macs: Callable[[int, int], int], batch: int, tokens: int
+) -> None:
+    prefill = table(config, batch=batch, prefill=tokens)
+    decode = table(config, batch=batch, decode=tokens)
+    assert prefill.macs.sum() == batch * macs(tokens, tokens)
+    assert decode.macs.sum() == batch * macs(1, tokens + 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "kv_width", "width"), [(LLAMA, 3, 2 * 20, 8 * 20), (GPT2, 5, 48, 48)], ids=["llama", "gpt2"]
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_bytes_of_the_key_value_cache(
+    config: Mapping[str, Any], layers: int, kv_width: int, width: int, batch: int
+) -> None:
+    """2 tensors a layer, of 2 bytes an element: attention reads them beside its query, each new token is written."""
+    bytes_a_token = 2 * kv_width * 2
+    for tokens, asked, attended in ((512, {"prefill": 512}, 512), (1, {"decode": 512}, 513)):
+        rows = table(config, batch=batch, **asked)
+        attention, copy = rows.kind == "attention", rows.ops == "copy"
+        query = width * tokens * 2
+        assert attention.sum() == layers
+        assert set(rows.input_bytes[attention]) == {batch * (query + bytes_a_token * attended)}
+        assert set(rows.weight_bytes[attention]) == {0}
+        assert rows.output_bytes[copy].sum() == layers * batch * bytes_a_token * tokens
+        assert rows.input_bytes[copy].sum() == layers * batch * bytes_a_token * tokens
+
+
+def test_the_cache_is_an_input_of_its_own_size() -> None:
+    loaded = load(write(LLAMA), batch=3, arguments={"decode": 512})
+    assert [tuple(given.shape) for given in loaded.inputs] == [(3, 1), *[(3, 2, 513, 20)] * 6]
+    assert loaded.name == "hf:config.json(decode=512)"
+    assert loaded.input_source == "decode: one token after 512 in the key/value cache"
+
+
+def test_a_window_keeps_no_more_than_itself() -> None:
+    """Mistral 7B attends to the last 4096 tokens (arXiv:2310.06825, section 2); here to 16, of 100."""
+    mistral = {**LLAMA, "model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 16}
+    loaded = load(write(mistral), arguments={"decode": 100})
+    assert {tuple(given.shape) for given in loaded.inputs[1:]} == {(1, 2, 16, 20)}
+    assert table(mistral, decode=100).macs.sum() == llama_macs(1, 16)
+    assert table(mistral, decode=10).macs.sum() == llama_macs(1, 11)
+    assert table(mistral, prefill=100).macs.sum() == llama_macs(100, 100), "a mask saves no work"
+
+
+def test_the_weights_of_a_known_model() -> None:
+    """Llama 3 8B, with the sizes of Table 3 of arXiv:2407.21783: it is called 8B, and tokens have two matrices."""
+    llama3 = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+        "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+    }  # fmt: skip
+    loaded = load(write(llama3), arguments={"decode": 512})
+    layer = 2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096
+    params = 2 * 128256 * 4096 + 32 * layer + 4096
+    assert sum(parameter.numel() for parameter in loaded.module.parameters()) == params == 8_030_261_248
+    assert {parameter.device.type for parameter in loaded.module.parameters()} == {"meta"}
+
+
+def test_a_prompt_has_a_default_length() -> None:
+    loaded = load(write(GPT2))
+    assert loaded.inputs[0].shape == (1, 128)
+    assert loaded.input_source == "prefill: a prompt of 128 tokens (the default)"
+
+
+# --- other kinds ------------------------------------------------------------------------------------------------------
+
+
+def test_an_encoder_reads_128_tokens() -> None:
+    """A layer: 4 d^2 + 2 d m a token and 2 d S of attention; the pooler takes the first token alone."""
+    rows = table(BERT, batch=2)
+    layer = 128 * (4 * 48**2 + 2 * 48 * 100 + 2 * 48 * 128)
+    assert rows.macs.sum() == 2 * (2 * layer + 48**2)
+
+
+def test_a_vision_transformer_takes_the_image_of_its_config() -> None:
+    """36 patches of 16x16x3 and a class token."""
+    rows = table(VIT)
+    patches, tokens = 36 * 48 * 16 * 16 * 3, 37
+    layer = tokens * (4 * 48**2 + 2 * 48 * 100 + 2 * 48 * tokens)
+    pooler = 48**2
+    assert rows.macs.sum() == patches + 2 * layer + pooler
+    loaded = load(write(VIT), arguments={"image_size": 32})
+    assert loaded.inputs[0].shape == (1, 3, 32, 32)
+
+
+def test_an_encoder_with_a_decoder_and_one_that_listens() -> None:
+    t5 = {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "vocab_size": 100}
+    loaded = load(write(t5))
+    assert [tuple(given.shape) for given in loaded.inputs] == [(1, 128), (1, 128)]
+    trace(loaded.module, loaded.inputs)
+    bart = {"model_type": "bart", "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 100}
+    loaded = load(write(bart))
+    assert sum(op.name == "scaled_dot_product_attention" for op in trace(loaded.module, loaded.inputs).ops) == 3
+
+
+def test_inputs_of_the_users_own() -> None:
+    arguments = {"input_ids": "int64[1,16]", "attention_mask": "int64[1,16]", "num_hidden_layers": 1}
+    loaded = load(write(BERT), arguments=arguments)
+    assert [tuple(given.shape) for given in loaded.inputs] == [(1, 16), (1, 16)]
+
+
+def test_a_folder_and_a_file_are_the_same(tmp_path: Path) -> None:
+    write(GPT2, "models/gpt2/config.json")
+    for reference in ("hf:models/gpt2", "hf:models/gpt2/config.json", f"hf:{tmp_path}/models/gpt2"):
+        assert len(load(reference).inputs) == 11
+
+
+def test_it_runs_and_its_cross_check_agrees(command: Callable[..., Any]) -> None:
+    """FlopCounterMode counts what torch runs: a real pass, in which attention is two matrix products."""
+    reference = write(LLAMA)
+    loaded = load(reference, arguments={"decode": 32}, weights=True)
+    assert {parameter.device.type for parameter in loaded.module.parameters()} == {"cpu"}
+    for words in (["--decode", "32"], ["--prefill", "32"]):
+        done = command("analyze", reference, *words, "--cross-check", "--format", "json")
+        assert (done.returncode, done.stderr) == (0, "")
+        check = json.loads(done.stdout)
+        assert check["failures"] == []
+        assert check["total"]["macs"] == check["total"]["flop_counter_macs"]
+    assert check["total"]["macs"] == llama_macs(32, 32)
+
+
+def test_the_command_line_says_what_was_run(command: Callable[..., Any]) -> None:
+    done = command("analyze", write(GPT2), "--hw", "pixel6_tpu", "--decode", "64", "--format", "json")
+    analysis = json.loads(done.stdout)
+    assert analysis["model"]["name"] == "hf:config.json(decode=64)"
+    assert analysis["totals"]["macs"] == gpt2_macs(1, 65)
+    assert command("analyze", "hf:config.json", "--decode", "6", "--prefill", "6", "--hw", "pixel6_tpu").returncode == 2
+
+
+# --- what it does not do ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"prefill": 0}, "prefill is a number of tokens, of at least 1"),
+        ({"decode": "many"}, r"decode is a number of tokens, .* \(got 'many'\)"),
+        ({"decode": 2**40}, "decode is a number of tokens"),
+        ({"prefill": 8, "decode": 8}, "two passes; give one of them"),
+        ({"n_hidden": 3}, r"a config of gpt2 has no 'n_hidden'\."),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ModelError, match=expected):
+        load(write(GPT2), arguments=arguments)
+
+
+def test_what_has_no_such_pass_or_input() -> None:
+    with pytest.raises(ModelError, match="is a bert, no causal language model: leave out prefill and decode"):
+        load(write(BERT), arguments={"prefill": 8})
+    with pytest.raises(ModelError, match="takes tokens, no image: give prefill or decode"):
+        load(write(GPT2), input_size=(3, 224, 224))
+    with pytest.raises(ModelError, match="takes input_ids, no image"):
+        load(write(BERT), input_size=(3, 224, 224))
+    mamba = {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 1, "vocab_size": 100, "state_size": 4}
+    with pytest.raises(ModelError, match="no key/value cache of attention alone: give prefill, not decode"):
+        load(write(mamba), arguments={"decode": 8})
+    assert len(load(write(mamba), arguments={"prefill": 8}).inputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "has no model_type"),
+        ('{"hidden_size": 4}', "has no model_type"),
+        ('{"model_type": "lama"}', r"has no model_type 'lama'\. Did you mean 'llama'"),
+        ('{"model_type": "mine", "auto_map": {"AutoModel": "net.Net"}}', "the code of 'mine' lies in a repository"),
+        ('{"model_type": "gpt2", "n_head": 7, "n_embd": 48}', "fails to build: .*divisible"),
+        ('{"model_type": "gpt2", "n_layer": "three"}', "config"),
+    ],
+)
+def test_a_config_that_is_none(text: str, expected: str) -> None:
+    Path("config.json").write_text(text)
+    with pytest.raises(ModelError, match=expected) as caught:
+        load("hf:config.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["hf:", "hf:bert-base-uncased", "hf:meta-llama/Llama-3.1-8B", "hf:nowhere.json"])
+def test_nothing_is_looked_for_elsewhere(reference: str) -> None:
+    with pytest.raises(ModelError, match="nothing is downloaded"):
+        load(reference)
+
+
+def test_code_that_a_config_names_is_not_run() -> None:
+    Path("evil.py").write_text("raise SystemExit('ran')\n")
+    auto_map = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    loaded = load(write({**GPT2, "auto_map": auto_map, "trust_remote_code": True}))
+    assert type(loaded.module).__module__.startswith("transformers.")
+
+
+def test_transformers_that_is_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"^transformers is not installed: pip install transformers$"):
+        load(write(GPT2))
+
+
+def test_a_torchvision_that_does_not_load_is_no_hindrance() -> None:
+    """In a process of its own: transformers asks once what is installed, and imports it."""
+    write(GPT2)
+    code = "from roofline.loading import load; import sys; load('hf:config.json'); assert 'torchvision' in sys.modules"
+    path = os.pathsep.join([str(STAND_INS), str(Path(roofline.__file__).parents[1])])
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (run.returncode, run.stderr.decode()) == (0, "")
+
+
+def test_sockets_are_as_they_were() -> None:
+    connect = socket.socket.connect
+    load(write(GPT2))
+    assert socket.socket.connect is connect
+
+
+def test_whatif_and_compare_take_it(command: Callable[..., Any]) -> None:
+    write(GPT2)
+    assert "two passes" not in command("compare", "hf:config.json", "mobilenetv1", "--hw", "pixel6_tpu").stderr
+    done = command("whatif", "hf:config.json", "--decode", "64", "--hw", "pixel6_tpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert roofline.analyze("hf:config.json", hw="pixel6_tpu").graph.params == 500 * 48 + 1024 * 48 + 5 * 28_272 + 96
