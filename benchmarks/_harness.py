@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import gc
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 STEADY = 0.2  # of the median: a wider middle half says that the machine had other work
@@ -100,6 +102,33 @@ def measure(
             if number > 0:  # 0 is the warm-up
                 samples.setdefault(name, []).append(elapsed_s)
     return {name: Timing(tuple(samples[name])) for name in calls if name in samples and name not in failures}, failures
+
+
+def rounds_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """Adds ``--rounds``."""
+    parser.add_argument(
+        "--rounds", type=_positive, default=default, help=f"timed rounds, after one to warm up (default: {default})"
+    )
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def timing_table(title: str, timings: Mapping[str, Timing], ours: Mapping[str, str]) -> Table:
+    """All calls; with the ratio to ours, by name, where another does the same."""
+    drawn = Table(title=title, **STYLE)
+    drawn.add_column("what", no_wrap=True)
+    for column in ("ms", "quartiles", "best", "x ours"):
+        drawn.add_column(column, justify="right", no_wrap=True)
+    for name, timing in timings.items():
+        low_ms, high_ms = (quartile_s * 1e3 for quartile_s in timing.quartiles_s)
+        ratio = f"{timing.median_s / timings[ours[name]].median_s:.1f}" if name in ours else ""
+        best_ms = min(timing.samples_s) * 1e3
+        drawn.add_row(name, f"{timing.median_s * 1e3:.1f}", f"{low_ms:.1f} - {high_ms:.1f}", f"{best_ms:.1f}", ratio)
+    return drawn
 
 
 def reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import Target, Timing, environment, measure, print_environment, print_targets
+from benchmarks._harness import Target, Timing, environment, measure, print_environment, print_targets, rounds_option
 from benchmarks.startup import ROOFLINE, TORCH, heavy_imports, start, table
 
 ANALYZE, SWEEP, SWEEP_MANY = "roofline analyze", "roofline sweep", "roofline sweep of a pattern"
@@ -54,10 +54,8 @@ def targets(timings: Mapping[str, Timing], imports: Mapping[str, list[str] | Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time whole processes of the roofline command with a filled cache.")
-    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up (default: 9)")
+    rounds_option(parser, 9)
     rounds = parser.parse_args().rounds
-    if rounds < 1:
-        parser.error("--rounds must be at least 1")
 
     console = Console(highlight=False)
     where = environment()

@@ -30,7 +30,17 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets, reason
+from benchmarks._harness import (
+    STYLE,
+    Target,
+    Timing,
+    environment,
+    measure,
+    print_environment,
+    print_targets,
+    reason,
+    rounds_option,
+)
 from roofline import models
 from roofline.errors import RooflineError
 from roofline.graph import Graph
@@ -325,13 +335,11 @@ def to_dict(result: Result, where: dict[str, str], rounds: int) -> dict[str, Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time roofline's trace and lower beside other counters.")
-    parser.add_argument("--rounds", type=int, default=15, help="timed rounds, after one to warm up (default: 15)")
+    rounds_option(parser, 15)
     parser.add_argument("--model", default=MODEL, help=f"a name from 'roofline models' (default: {MODEL})")
     parser.add_argument("--no-grad", action="store_true", help="run the peers without autograd, which is faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the run there, raw samples included")
     arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        parser.error("--rounds must be at least 1")
     try:
         name = models.find(arguments.model).name
     except RooflineError as error:

@@ -16,11 +16,19 @@ from pathlib import Path
 from unittest import mock
 
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets
+from benchmarks._harness import (
+    Target,
+    Timing,
+    environment,
+    measure,
+    print_environment,
+    print_targets,
+    rounds_option,
+    timing_table,
+)
 from roofline.calibration.data import Calibration
 from roofline.calibration.estimators import Estimator, estimators
 from roofline.calibration.file import load, to_bytes
@@ -64,27 +72,11 @@ def targets(timings: Mapping[str, Timing], file_bytes: int) -> list[Target]:
     ]
 
 
-def table(timings: Mapping[str, Timing]) -> Table:
-    """All calls; with the ratio to ours where another does the same."""
-    drawn = Table(title=f"{MODEL}, {LAYERS} layers", **STYLE)
-    drawn.add_column("what", no_wrap=True)
-    for column in ("ms", "quartiles", "best", "x ours"):
-        drawn.add_column(column, justify="right", no_wrap=True)
-    for name, timing in timings.items():
-        low_ms, high_ms = (quartile_s * 1e3 for quartile_s in timing.quartiles_s)
-        ratio = f"{timing.median_s / timings[OURS[name]].median_s:.1f}" if name in OURS else ""
-        best_ms = min(timing.samples_s) * 1e3
-        drawn.add_row(name, f"{timing.median_s * 1e3:.1f}", f"{low_ms:.1f} - {high_ms:.1f}", f"{best_ms:.1f}", ratio)
-    return drawn
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the learned estimator, once it is fitted.")
-    parser.add_argument("--rounds", type=int, default=20, help="timed rounds, after one to warm up (default: 20)")
+    rounds_option(parser, 20)
     parser.add_argument("--calibration", type=Path, help="of 'roofline calibrate'; made here if not given")
     arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        parser.error("--rounds must be at least 1")
 
     console = Console(highlight=False)
     where = environment()
@@ -104,7 +96,7 @@ def main() -> None:
         KERNELS: lambda: kernels_of(graph),
     }
     timings, failures = measure(calls, rounds=arguments.rounds)
-    console.print(table(timings))
+    console.print(timing_table(f"{MODEL}, {LAYERS} layers", timings, OURS))
     for name, why in failures.items():
         console.print(f"{name}: {why}", style="red")
     console.print()

@@ -23,7 +23,16 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets
+from benchmarks._harness import (
+    STYLE,
+    Target,
+    Timing,
+    environment,
+    measure,
+    print_environment,
+    print_targets,
+    rounds_option,
+)
 
 ROOFLINE = str(Path(sysconfig.get_path("scripts")) / "roofline")
 TORCH = "python -c 'import torch'"
@@ -97,10 +106,8 @@ def table(timings: Mapping[str, Timing], imports: Mapping[str, list[str] | None]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time whole processes of the roofline command.")
-    parser.add_argument("--rounds", type=int, default=7, help="timed rounds, after one to warm up (default: 7)")
+    rounds_option(parser, 7)
     rounds = parser.parse_args().rounds
-    if rounds < 1:
-        parser.error("--rounds must be at least 1")
 
     console = Console(highlight=False)
     where = environment()

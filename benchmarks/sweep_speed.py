@@ -16,11 +16,19 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import STYLE, Target, Timing, environment, measure, print_environment, print_targets
+from benchmarks._harness import (
+    Target,
+    Timing,
+    environment,
+    measure,
+    print_environment,
+    print_targets,
+    rounds_option,
+    timing_table,
+)
 from roofline.curves import Curve, Floats
 from roofline.layers import Ints, LayerTable
 from roofline.sweep import Candidate, RidgeSweep, spaced, sweep_layers
@@ -99,27 +107,10 @@ def targets(timings: Mapping[str, Timing]) -> list[Target]:
     ]
 
 
-def table(timings: Mapping[str, Timing]) -> Table:
-    """All calls; the plain ones with their ratio to ours."""
-    ours = {PLAIN: SWEEP, PLAIN_CURVE: CURVE}
-    drawn = Table(title=f"At {len(POINTS)} ridge points", **STYLE)
-    drawn.add_column("what", no_wrap=True)
-    for column in ("ms", "quartiles", "best", "x ours"):
-        drawn.add_column(column, justify="right", no_wrap=True)
-    for name, timing in timings.items():
-        low_ms, high_ms = (quartile_s * 1e3 for quartile_s in timing.quartiles_s)
-        ratio = f"{timing.median_s / timings[ours[name]].median_s:.1f}" if name in ours else ""
-        best_ms = min(timing.samples_s) * 1e3
-        drawn.add_row(name, f"{timing.median_s * 1e3:.1f}", f"{low_ms:.1f} - {high_ms:.1f}", f"{best_ms:.1f}", ratio)
-    return drawn
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the exact sweep beside the plain evaluation.")
-    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after one to warm up (default: 9)")
+    rounds_option(parser, 9)
     rounds = parser.parse_args().rounds
-    if rounds < 1:
-        parser.error("--rounds must be at least 1")
 
     console = Console(highlight=False)
     where = environment()
@@ -137,7 +128,8 @@ def main() -> None:
         RELATIONS: lambda: relations(candidates[:RELATED]),
     }
     timings, _ = measure(calls, rounds=rounds)
-    console.print(table(timings))
+    ours = {PLAIN: SWEEP, PLAIN_CURVE: CURVE}
+    console.print(timing_table(f"At {len(POINTS)} ridge points", timings, ours))
     console.print()
     agreement = f"Largest relative difference of the two evaluations: {largest_difference([*tables, many]):.1g}"
     method = f"Medians of {rounds} interleaved rounds in one process and one thread"

@@ -17,7 +17,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
-from benchmarks._harness import STYLE, Target, environment, measure, print_environment, print_targets
+from benchmarks._harness import STYLE, Target, environment, measure, print_environment, print_targets, rounds_option
 from roofline import models
 from roofline.loading import build_on_meta
 
@@ -31,10 +31,8 @@ def builder(entry: models.Entry) -> Callable[[], object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time building every network of the zoo on the meta device.")
-    parser.add_argument("--rounds", type=int, default=7, help="timed rounds, after one to warm up (default: 7)")
+    rounds_option(parser, 7)
     rounds = parser.parse_args().rounds
-    if rounds < 1:
-        parser.error("--rounds must be at least 1")
 
     console, where = Console(highlight=False), environment()
     timings, failures = measure({entry.name: builder(entry) for entry in models.entries()}, rounds=rounds)

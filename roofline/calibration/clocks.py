@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.calibration.estimators import Estimate, caveats, layer_rows, shares
+from roofline.calibration.estimators import Estimate, estimated
 from roofline.calibration.fitting import Fitted
 from roofline.calibration.kernels import Kernels, kernels_of
 from roofline.calibration.physics import nonnegative_fit
@@ -118,20 +118,4 @@ class TwoClocksEstimator:
         ops = self.fitted.estimate_ops(self.name, kernels.kernel, kernels.terms)
         latency_s = self.clocks.network_s(graph, ops.op_s)
         waits_s = latency_s - float(ops.op_s.sum())
-        intervals = self.fitted.intervals[self.name]
-        sigma = intervals.sigma(kernels.kernel, ops.op_s, ops.is_fallback | ops.is_outside, kernels.key)
-        fallback_share, outside_share = shares(ops)
-        return Estimate(
-            estimator=self.name,
-            latency_s=latency_s,
-            op_s=ops.op_s,
-            kernels=kernels,
-            host_s=waits_s,
-            interval80_s=intervals.around(latency_s, sigma, 0.80),
-            interval90_s=intervals.around(latency_s, sigma, 0.90),
-            fallback_share=fallback_share,
-            outside_share=outside_share,
-            notes=(*self.notes, *caveats(kernels, ops, intervals), *kernels.flags),
-            host={"launch": waits_s},
-            layer_rows=layer_rows(graph, kernels),
-        )
+        return estimated(self, graph, kernels, ops, latency_s, {"launch": waits_s})

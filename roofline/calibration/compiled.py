@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.calibration.estimators import Estimate, caveats, layer_rows, shares
+from roofline.calibration.estimators import Estimate, estimated
 from roofline.calibration.fitting import Fitted, OpEstimate
 from roofline.calibration.inductor import LOOP_TERMS, WHOLE_TERMS, compiled
 from roofline.calibration.intervals import FEWEST_NETWORKS, Intervals
@@ -115,23 +115,7 @@ class CompiledEstimator:
         ops = OpEstimate(op_s=op_s, is_fallback=is_fallback, is_outside=is_outside)
         host = self.law.parts_s(float(own.op_s.sum()), plan.whole)
         latency_s = float(op_s.sum()) + sum(host.values())
-        intervals = self.fitted.intervals[self.name]
-        sigma = intervals.sigma(kernels.kernel, op_s, is_fallback | is_outside, kernels.key)
-        fallback_share, outside_share = shares(ops)
         cut = (
             ("recurrent layers run in eager mode and cut the compiled graph, which is left out",) if plan.is_cut else ()
         )
-        return Estimate(
-            estimator=self.name,
-            latency_s=latency_s,
-            op_s=op_s,
-            kernels=kernels,
-            host_s=sum(host.values()),
-            interval80_s=intervals.around(latency_s, sigma, 0.80),
-            interval90_s=intervals.around(latency_s, sigma, 0.90),
-            fallback_share=fallback_share,
-            outside_share=outside_share,
-            notes=(*self.notes, *caveats(kernels, ops, intervals), *cut, *kernels.flags),
-            host=host,
-            layer_rows=layer_rows(graph, kernels),
-        )
+        return estimated(self, graph, kernels, ops, latency_s, host, cut)

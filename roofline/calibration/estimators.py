@@ -17,7 +17,7 @@ the machine's reference state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -181,23 +181,56 @@ class FittedEstimator:
         ops_s = float(ops.op_s.sum())
         host = self.fitted.host.parts_s(ops_s, len(kernels.op), kernels.module_calls, kernels.views)
         latency_s = ops_s + sum(host.values())
-        intervals = self.fitted.intervals[self.name]
-        sigma = intervals.sigma(kernels.kernel, ops.op_s, ops.is_fallback | ops.is_outside, kernels.key)
-        fallback_share, outside_share = shares(ops)
-        return Estimate(
-            estimator=self.name,
-            latency_s=latency_s,
-            op_s=ops.op_s,
-            kernels=kernels,
-            host_s=sum(host.values()),
-            interval80_s=intervals.around(latency_s, sigma, 0.80),
-            interval90_s=intervals.around(latency_s, sigma, 0.90),
-            fallback_share=fallback_share,
-            outside_share=outside_share,
-            notes=(*self.notes, *caveats(kernels, ops, intervals), *kernels.flags),
-            host=host,
-            layer_rows=layer_rows(graph, kernels),
-        )
+        return estimated(self, graph, kernels, ops, latency_s, host)
+
+
+class _OfFit(Protocol):
+    """An estimator of what was fitted to a calibration."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fitted(self) -> Fitted: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+def estimated(
+    estimator: _OfFit,
+    graph: Graph,
+    kernels: Kernels,
+    ops: OpEstimate,
+    latency_s: float,
+    host: Mapping[str, float],
+    notes: Sequence[str] = (),
+) -> Estimate:
+    """An estimate with its intervals, its shares and what has to be said of it.
+
+    Args:
+        estimator: Whose.
+        graph: The network.
+        kernels, ops: What it runs, and how long each takes.
+        latency_s: Of the whole.
+        host: The parts of it that are not ops.
+        notes: What else holds of this network.
+    """  # fmt: skip
+    intervals = estimator.fitted.intervals[estimator.name]
+    sigma = intervals.sigma(kernels.kernel, ops.op_s, ops.is_fallback | ops.is_outside, kernels.key)
+    fallback_share, outside_share = shares(ops)
+    return Estimate(
+        estimator=estimator.name,
+        latency_s=latency_s,
+        op_s=ops.op_s,
+        kernels=kernels,
+        host_s=sum(host.values()),
+        interval80_s=intervals.around(latency_s, sigma, 0.80),
+        interval90_s=intervals.around(latency_s, sigma, 0.90),
+        fallback_share=fallback_share,
+        outside_share=outside_share,
+        notes=(*estimator.notes, *caveats(kernels, ops, intervals), *notes, *kernels.flags),
+        host=host,
+        layer_rows=layer_rows(graph, kernels),
+    )
 
 
 def shares(ops: OpEstimate) -> tuple[float, float]:
