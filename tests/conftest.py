@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Each of over a hundred properties; `pytest --hypothesis-profile default` tries 100 examples of each, its own number.
+settings.register_profile("suite", max_examples=40)
+settings.load_profile("suite")
 
 # before torch is imported: on small tensors, threads that wait for each other are slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -163,7 +163,7 @@ def test_curves_and_knees_are_those_of_python_on_a_device_with_all_terms(open_pa
     hardware = device(**terms)
     asked = whatif(MODEL, hw=hardware)
     page = open_page(asked.to_dict(), plotlyjs="directory")
-    for part in (0.2, 0.95, 1.5):
+    for part in (0.2, 1.5):
         floor = asked.times.response("peak", "bandwidth").limit_s
         target_s = float(f"{floor + part * (asked.latency_s - floor):.6g}")
         aim(page, target_s)
