@@ -223,6 +223,19 @@ def _left_out(
     return {"calibrated": physics_s}, corrections, known
 
 
+def fold_errors(ops: OpTimes) -> tuple[Physics, Floats, Floats]:
+    """Laws of kernel calls; how far off they are without a call's own network, ln(measured / estimated); and `_often`.
+
+    The two arrays have the shape of the calls, (n,).
+    """
+    ops = replace(ops, time_s=np.maximum(ops.time_s, SHORTEST_S))
+    often = _often(ops)
+    left_out_s, _, _ = _left_out(ops, (), folds(ops.network), learns=False)
+    physics = Physics.fit(ops.kernel, ops.terms, ops.time_s, often)
+    estimated_s = left_out_s.get("calibrated", physics.times(ops.kernel, ops.terms))
+    return physics, np.log(ops.time_s / estimated_s), often
+
+
 def _or_in_sample(left_out_s: Mapping[str, Floats], physics: Physics, ops: OpTimes) -> list[tuple[str, Floats]]:
     """The estimates to take errors from: of one network alone, those that have seen it."""
     return list(left_out_s.items()) or [("calibrated", physics.times(ops.kernel, ops.terms))]

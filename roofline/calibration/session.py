@@ -4,7 +4,8 @@ Synthetic networks (`roofline.calibration.menu`) are timed in small groups: in e
 is run once as a whole and once op by op (`roofline.measurement.replay`), with the anchor before and after. An op's time
 is the median of its rounds over the anchor's factor beside them; samples under heavy contention are left out. A group
 is a few networks, so that the rounds of one are some tenths of a second apart, and what disturbs one does not disturb
-all. Groups follow until the time is up, so a longer budget has more networks, not longer ones.
+all. Groups follow until the time is up, so a longer budget has more networks, not longer ones. After the first sixty,
+networks are chosen by what they promise (`roofline.calibration.drawing`).
 
 Compiled, the ops of a group are timed alone, in the layout that the compiler chooses for convolutions, and then some of
 its networks are compiled and timed as wholes, one after the other.
@@ -15,6 +16,7 @@ Memory that is freed is kept (`roofline.measurement.allocator`): page faults are
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,11 +32,13 @@ from roofline.calibration import compiling
 from roofline.calibration.bench import Bench
 from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
 from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
+from roofline.calibration.drawing import Drawing
 from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import Compiled, compiled, is_library
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
 from roofline.calibration.menu import network
 from roofline.errors import BusyError, CalibrationError, RooflineError
+from roofline.graph import Graph
 from roofline.layers import lower
 from roofline.measurement.anchor import factor_of, local_factor, reference_of
 from roofline.measurement.clock import Clock
@@ -49,8 +53,11 @@ if TYPE_CHECKING:
     from roofline.calibration.collect import Request
 
 GROUP = 5  # networks that take turns
-ROUNDS = 7  # of a group; the median of seven is off by a quarter of the spread of one
+ROUNDS = 4  # of a group; with seven there were 0.6 times as many networks, which are worth more than steadier medians
 WARM_UP_ROUNDS = 2
+DRAWN_BLINDLY = 60  # networks, until there is a picture of where predictions are off
+CANDIDATES = 3  # networks that are looked at for each that is measured then
+CANDIDATE_S = 0.3  # seconds that a network takes beside its runs: to be made, traced and recorded
 CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
 FIRST_ANCHORS = 30
 MIN_NETWORKS = 4
@@ -118,6 +125,16 @@ class _Network:
         return f"menu-{self.seed}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A network that may be timed: its seed of the menu, its graph, what a compiler makes of it, and its kernels."""
+
+    seed: int
+    graph: Graph
+    plan: Compiled | None
+    kernels: Kernels
+
+
 @dataclass(slots=True)
 class _Seen:
     """What is known of one kernel call: samples of all networks it ran in."""
@@ -177,17 +194,16 @@ class Session:
             ceilings_s = min(CEILINGS_SHARE * self.request.budget_s, LONGEST_CEILINGS_S)
             self.ceilings = self.bench.ceilings(getattr(torch, DTYPES[self.request.dtype]), ceilings_s)
             self.own_cost_s = own_cost_s(self.stopwatch)
-            known = set() if self.base is None else set(self.base.wholes.network.tolist())
-            seed = self.request.seed
+            seeds = self._seeds()
             group_s = 0.0
             while self.clock.now_s() + group_s < until_s:
                 self._tell("networks", until_s)
                 began_s = self.clock.now_s()
                 group: list[_Network] = []
+                drawing = self._drawing()
                 while len(group) < GROUP:
-                    if f"menu-{seed}" not in known and (made := self._made(seed)) is not None:
+                    if (made := self._made(self._chosen(seeds, drawing))) is not None:
                         group.append(made)
-                    seed += 1
                 if self.request.mode == "compile":
                     self._time(group, (self._steps,))
                     self._keep_compiled(group, until_s)
@@ -204,6 +220,47 @@ class Session:
             return True
         return False
 
+    def _seeds(self) -> Iterator[int]:
+        """Seeds of networks that were not measured yet."""
+        known = set() if self.base is None else set(self.base.wholes.network.tolist())
+        return (seed for seed in itertools.count(self.request.seed) if f"menu-{seed}" not in known)
+
+    def _drawing(self) -> Drawing | None:
+        """Where predictions are off so far; None while too little is known."""
+        if len(self.wholes) < DRAWN_BLINDLY:
+            return None
+        return Drawing.of(_table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()]))
+
+    def _chosen(self, seeds: Iterator[int], drawing: Drawing | None) -> _Candidate:
+        """The next network that can be traced, or the best of some."""
+        candidates: list[_Candidate] = []
+        while len(candidates) < (1 if drawing is None else CANDIDATES):
+            if (candidate := self._candidate(next(seeds))) is not None:
+                candidates.append(candidate)
+        if drawing is None:
+            return candidates[0]
+        known, runs = self.seen.keys(), 2 * (WARM_UP_ROUNDS + 2 * ROUNDS)  # once more before each that is timed
+        return max(candidates, key=lambda each: drawing.value(each.kernels, known, runs=runs, fixed_s=CANDIDATE_S))
+
+    def _candidate(self, seed: int) -> _Candidate | None:
+        """A network of the menu, traced without memory of its own; None where it cannot be."""
+        dtype = getattr(torch, DTYPES[self.request.dtype])
+        with torch.device("meta"):
+            module, shape = network(seed)
+            given = torch.empty(shape, dtype=dtype)
+        module = module.to(dtype)
+        try:
+            plan = None
+            graph = trace(module, (given,))
+            if self.request.mode == "compile":
+                plan = compiled(graph)
+            if self.request.mode != "eager":  # a compiler lays out convolutions so, too
+                graph = trace(module, in_channels_last(module, [given]))
+        except RooflineError as error:
+            self.skipped.append(f"menu-{seed}: {error}")
+            return None
+        return _Candidate(seed, graph, plan, kernels_of(graph))
+
     def _drawn(self, seed: int) -> tuple[nn.Module, Tensor]:
         """A network of the menu and its input, where and as they run."""
         module, shape = network(seed)
@@ -212,16 +269,15 @@ class Session:
         module = module.to(dtype)
         return module, self.bench.place(module, given)
 
-    def _made(self, seed: int) -> _Network | None:
+    def _made(self, candidate: _Candidate) -> _Network | None:
         """A network, recorded; None where it does not run as it was traced."""
-        module, given = self._drawn(seed)
+        module, given = self._drawn(candidate.seed)
+        if self.request.mode != "eager":
+            (given,) = in_channels_last(module, [given])
         try:
-            plan = compiled(trace(module, (given,))) if self.request.mode == "compile" else None
-            if self.request.mode != "eager":  # a compiler lays out convolutions so, too
-                (given,) = in_channels_last(module, [given])
-            return _recorded(seed, module, given, self.request.dtype, plan)
+            return _recorded(candidate, module, given, self.request.dtype)
         except (RooflineError, RuntimeError) as error:
-            self.skipped.append(f"menu-{seed}: {error}")
+            self.skipped.append(f"menu-{candidate.seed}: {error}")
             return None
 
     def _time(self, group: Sequence[_Network], parts: Sequence[Callable[[_Network], None]]) -> None:
@@ -424,9 +480,8 @@ class Session:
             yield f"{len(self.skipped)} networks did not run as they were traced, the first: {self.skipped[0]}"
 
 
-def _recorded(seed: int, module: nn.Module, given: Tensor, dtype: str, plan: Compiled | None) -> _Network:
-    graph = trace(module, (given,))
-    kernels = kernels_of(graph)
+def _recorded(candidate: _Candidate, module: nn.Module, given: Tensor, dtype: str) -> _Network:
+    graph, kernels = candidate.graph, candidate.kernels
     table = lower(graph, fusion="none", dtype=dtype)
     recording = record(lambda: module(given))
     recording.restore()
@@ -434,8 +489,8 @@ def _recorded(seed: int, module: nn.Module, given: Tensor, dtype: str, plan: Com
     step_of = align([op.target for op in graph.ops], [step.target for step in recording.steps])
     steps = [step_of[int(op)] for op in kernels.op]
     return _Network(
-        seed=seed,
-        plan=plan,
+        seed=candidate.seed,
+        plan=candidate.plan,
         call=lambda: module(given),
         recording=recording,
         kernels=kernels,

@@ -215,3 +215,16 @@ def test_what_makes_no_sense_is_one_clear_line(
     monkeypatch.setattr(collect, "MIN_BUDGET_S", MIN_BUDGET_S)
     with pytest.raises(CalibrationError, match=message):
         calibrate(Request(**how))
+
+
+def test_after_some_networks_those_that_promise_most_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "DRAWN_BLINDLY", session.GROUP)
+    monkeypatch.setattr(
+        "roofline.calibration.drawing.Drawing.value",
+        lambda drawing, kernels, known, **how: kernels.terms[:, TERMS.index("macs")].sum(),  # the largest
+    )
+    found = calibrated()
+    assert found.wholes.network.tolist() == [
+        *(f"menu-{seed}" for seed in range(session.GROUP)),
+        *(f"menu-{session.GROUP + session.CANDIDATES * number - 1}" for number in range(1, session.GROUP + 1)),
+    ]
