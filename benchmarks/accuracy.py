@@ -1,10 +1,12 @@
 """How accurate predictions on this machine are: the tables of docs/accuracy.md.
 
-    python benchmarks/accuracy.py [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--every N] [--write]
+    python benchmarks/accuracy.py [--mode MODE] [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--every N]
+                                  [--write]
 
 Calibrates for as long as `--longest`, of which `--budget` counts as the calibration that is judged; freezes its
 predictions of all test rows, measures these in two processes, and joins. What the rest of the calibration and the parts
-of the estimator are worth is judged by the same measurements. `--out` keeps the calibrations and the validation.
+of the estimator are worth is judged by the same measurements. `--out` keeps the calibrations and the validation. Other
+modes than eager have three tables alone.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path 
 from benchmarks._harness import filled, markdown
 from benchmarks.networks import TEST_ROWS
 from roofline.calibration.ablations import ablations
-from roofline.calibration.collect import Request, calibrate
+from roofline.calibration.collect import MODES, Request, calibrate, usual_budget_s
 from roofline.calibration.data import Calibration, OpTimes, WholeTimes
 from roofline.calibration.estimators import Estimator, best, estimators
 from roofline.calibration.file import load, save
@@ -43,6 +45,7 @@ from roofline.validation_statistics import Statistics
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"
 SHARES_OF_LONGEST = (0.125, 0.5, 1.0)
+PARTS_OF_OTHER_MODES = ("setting", "estimators", "worst")
 WORST = 12
 LEAST_SHARE = 0.002  # of the time of all layers, of a kernel class that is listed
 
@@ -176,9 +179,9 @@ def worst_table(validation: Validation) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Calibrate, predict, measure, and print or write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--budget", type=float, default=120.0, help="seconds of the calibration that is judged")
-    parser.add_argument("--longest", type=float, default=240.0, help="seconds of the longest calibration")
-    parser.add_argument("--mode", default="eager", help="eager or channels_last")
+    parser.add_argument("--mode", default="eager", choices=MODES)
+    parser.add_argument("--budget", type=float, help="seconds of the calibration that is judged")
+    parser.add_argument("--longest", type=float, help="seconds of the longest calibration; twice as long in eager mode")
     parser.add_argument(
         "--max-time", type=float, default=3.0, help="seconds of timing each row in each process, at most"
     )
@@ -189,8 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = (given.out or Path(tempfile.mkdtemp())).resolve()
     os.chdir(ROOT)  # the references of the rows are relative to it
     out.mkdir(parents=True, exist_ok=True)
-    longest = _calibration(out / "longest.npz", given.longest, given.mode)
-    count = max(5, round(len(longest.wholes) * given.budget / given.longest))
+    budget_s = given.budget or usual_budget_s(given.mode)
+    longest_s = given.longest or budget_s * (2 if given.mode == "eager" else 1)
+    longest = _calibration(out / "longest.npz", longest_s, given.mode)
+    count = max(5, round(len(longest.wholes) * budget_s / longest_s))
     calibration = first_networks(longest, count)
     save(calibration, out / "local.calibration.npz")
     write_text(out / "local.yaml", profile_of(calibration, "local", file="local.calibration.npz"))
@@ -202,22 +207,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _, known = known_estimators(hardware)
     how = setup(calibration)
     validation = validate(
-        asked, known, hardware, how=how, max_s=given.max_time, per_layer=True,
+        asked, known, hardware, how=how, max_s=given.max_time, per_layer=given.mode != "compile",
         notes=environment_notes(calibration, how),
         freeze=lambda frozen: print(f"frozen: {frozen.sha256}", file=sys.stderr),
     )  # fmt: skip
     write_text(out / "validation.json", json.dumps(validation.to_dict()))
     steady = [row for row in validation.of(validation.judged) if not row.unfit]
-    graphs = [graph_of(row.model.asked)[1] for row in steady]
+    graphs = [graph_of(row.model.asked)[1] for row in steady] if given.mode == "eager" else []
     parts: dict[str, Callable[[], str]] = {
-        "setting": lambda: setting(validation, calibration, given.budget),
+        "setting": lambda: setting(validation, calibration, budget_s),
         "estimators": lambda: estimator_table(validation),
         "families": lambda: family_table(validation),
         "kernels": lambda: kernel_table(validation),
         "ablations": lambda: ablation_table(calibration, steady, graphs, validation.judged),
-        "budget": lambda: budget_table(longest, given.longest, steady, graphs),
+        "budget": lambda: budget_table(longest, longest_s, steady, graphs),
         "worst": lambda: worst_table(validation),
     }
+    if given.mode != "eager":
+        parts = {f"{given.mode} {name}": parts[name] for name in PARTS_OF_OTHER_MODES}
     made = {name: make() for name, make in parts.items()}
     for failure in validation.failures:
         print(f"not measured: {failure.model}: {failure.reason}", file=sys.stderr)

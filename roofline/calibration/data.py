@@ -64,6 +64,10 @@ class OpTimes:
     def __len__(self) -> int:
         return len(self.key)
 
+    def and_others(self, other: OpTimes) -> OpTimes:
+        """These, and those of the other whose keys are not here."""
+        return _joined(self, other, "key", lambda row, others: False)
+
     def scaled(self, factor: float) -> OpTimes:
         """The same where everything runs `factor` times as fast; the stopwatch's times stay."""
         return replace(self, time_s=self.time_s / factor)

@@ -64,18 +64,16 @@ class Learners:
         `weight` says how often each counts, (n,).
         """
         from sklearn.ensemble import ExtraTreesRegressor
-        from threadpoolctl import threadpool_limits  # what scikit-learn itself needs
 
         names = tuple(names)
         x, residual = features(names, kernel, terms, physics_s), np.log(time_s / physics_s)
         sizes = np.log2(1 + terms)
         often = np.broadcast_to(np.asarray(weight, dtype=np.float64), time_s.shape)
         smooth = {}
-        with threadpool_limits(1, user_api="blas"):  # on a busy machine, threads of small solves wait long
-            for name in np.unique(kernel).tolist():
-                rows = kernel == name
-                if rows.sum() >= FEWEST_SMOOTH:
-                    smooth[name] = _Ridge.fit(sizes[rows], residual[rows], often[rows])
+        for name in np.unique(kernel).tolist():
+            rows = kernel == name
+            if rows.sum() >= FEWEST_SMOOTH:
+                smooth[name] = _Ridge.fit(sizes[rows], residual[rows], often[rows])
         return cls(
             names,
             trees=ExtraTreesRegressor(**TREES).fit(x, residual, often),

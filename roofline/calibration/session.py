@@ -56,7 +56,7 @@ GROUP = 5  # networks that take turns
 ROUNDS = 4  # of a group; with seven there were 0.6 times as many networks, which are worth more than steadier medians
 WARM_UP_ROUNDS = 2
 DRAWN_BLINDLY = 60  # networks, until there is a picture of where predictions are off
-CANDIDATES = 3  # networks that are looked at for each that is measured then
+CANDIDATES = 2  # networks that are looked at for each that is measured then
 CANDIDATE_S = 0.3  # seconds that a network takes beside its runs: to be made, traced and recorded
 CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
 FIRST_ANCHORS = 30
@@ -227,9 +227,11 @@ class Session:
 
     def _drawing(self) -> Drawing | None:
         """Where predictions are off so far; None while too little is known."""
-        if len(self.wholes) < DRAWN_BLINDLY:
+        before = 0 if self.base is None else len(self.base.wholes)
+        if not self.wholes or before + len(self.wholes) < DRAWN_BLINDLY:
             return None
-        return Drawing.of(_table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()]))
+        ops = _table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()])
+        return Drawing.of(ops if self.base is None else ops.and_others(self.base.ops))
 
     def _chosen(self, seeds: Iterator[int], drawing: Drawing | None) -> _Candidate:
         """The next network that can be traced, or the best of some."""
@@ -239,8 +241,8 @@ class Session:
                 candidates.append(candidate)
         if drawing is None:
             return candidates[0]
-        known, runs = self.seen.keys(), 2 * (WARM_UP_ROUNDS + 2 * ROUNDS)  # once more before each that is timed
-        return max(candidates, key=lambda each: drawing.value(each.kernels, known, runs=runs, fixed_s=CANDIDATE_S))
+        runs = 2 * (WARM_UP_ROUNDS + 2 * ROUNDS)  # once more before each that is timed
+        return max(candidates, key=lambda each: drawing.value(each.kernels, runs=runs, fixed_s=CANDIDATE_S))
 
     def _candidate(self, seed: int) -> _Candidate | None:
         """A network of the menu, traced without memory of its own; None where it cannot be."""

@@ -221,7 +221,7 @@ def test_after_some_networks_those_that_promise_most_are_drawn(monkeypatch: pyte
     monkeypatch.setattr(session, "DRAWN_BLINDLY", session.GROUP)
     monkeypatch.setattr(
         "roofline.calibration.drawing.Drawing.value",
-        lambda drawing, kernels, known, **how: kernels.terms[:, TERMS.index("macs")].sum(),  # the largest
+        lambda drawing, kernels, **how: kernels.terms[:, TERMS.index("macs")].sum(),  # the largest
     )
     found = calibrated()
     assert found.wholes.network.tolist() == [
