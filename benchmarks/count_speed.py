@@ -1,9 +1,11 @@
 """How fast roofline counts a network that is already built, beside the counters that people use today.
 
     python benchmarks/count_speed.py [--rounds N] [--model NAME] [--json FILE]
+    python benchmarks/count_speed.py --library [--rounds N]
 
 Every counter runs in this one process on the same network, in rounds whose order is drawn anew each time; a counter
-that is not installed or fails is listed with the reason. See docs/speed.md.
+that is not installed or fails is listed with the reason. `--library` goes through networks of timm and torchvision, as
+many of them as are installed, and says how ours compares with the fastest peer of each. See docs/speed.md.
 """
 
 from __future__ import annotations
@@ -55,6 +57,20 @@ THREADS = 2
 OURS, OURS_ON_CPU = "roofline", "roofline, CPU model"
 LOAD, TRACE, LOWER, FORWARD = "load", "trace", "lower", "forward pass, CPU"
 
+LIBRARY = (
+    *(f"timm:{name}" for name in (
+        "mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv4_conv_medium", "mobileone_s0", "efficientnet_b0",
+        "efficientnet_lite0", "ghostnet_100", "mnasnet_100", "regnety_008", "rexnet_100", "resnet18", "resnet50",
+        "resnext50_32x4d", "densenet121", "vgg16", "convnext_tiny", "hrnet_w18_small", "vit_tiny_patch16_224",
+        "vit_base_patch16_224", "deit_small_patch16_224", "swin_tiny_patch4_window7_224", "mixer_s16_224",
+        "poolformer_s12", "mobilevit_s",
+    )),
+    *(f"torchvision:{name}" for name in (
+        "shufflenet_v2_x1_0", "squeezenet1_1", "googlenet", "vit_b_16", "swin_t", "maxvit_t", "wide_resnet50_2",
+    )),
+)  # fmt: skip
+LIBRARY_SHARE, LIBRARY_MODELS = 0.25, 25  # of the fastest peer's time, on so many of these
+
 Count = Callable[[], int]
 
 
@@ -63,7 +79,7 @@ class Case:
     """One network and one input, for all counters.
 
     Attributes:
-        name: In the zoo.
+        name: Its reference.
         macs: The exact count.
         model: With weights, on the CPU, in eval mode.
         x: Its input.
@@ -210,17 +226,18 @@ class Result:
 
 
 def run(name: str, *, rounds: int, grad: bool) -> Result:
-    """Time all counters on one network of the zoo, with autograd on, as a call is by default, or off."""
-    entry = models.find(name)
+    """Time all counters on one network, with autograd on, as a call is by default, or off."""
     torch.manual_seed(0)
-    case = Case(entry.name, entry.macs, entry.build().eval(), torch.randn(1, *entry.input_size))
-    loaded = load(entry.name)
+    loaded = load(name)
+    with_weights = load(name, weights=True)
     graph = trace(loaded.module, loaded.inputs)
+    exact = models.find(name).macs if models.knows(name) else _flop_counter(loaded.module.eval(), *loaded.inputs)
+    case = Case(name, exact, with_weights.module.eval(), torch.randn(*loaded.inputs[0].shape))
     own = case.fresh()
     macs: dict[str, int] = {}
     failures: dict[str, str] = {}
     calls: dict[str, Callable[[], object]] = {
-        LOAD: lambda: load(entry.name),
+        LOAD: lambda: load(name),
         TRACE: lambda: trace(loaded.module, loaded.inputs),
         LOWER: lambda: _lower(graph),
         FORWARD: lambda: case.model(case.x),
@@ -308,6 +325,34 @@ def _ms(timing: Timing) -> tuple[str, str]:
     return f"{timing.median_s * 1e3:.{digits}f}", f"{low * 1e3:.{digits}f} - {high * 1e3:.{digits}f}"
 
 
+def library(console: Console, rounds: int, *, grad: bool) -> None:
+    """Ours beside the fastest peer of each network of `LIBRARY`."""
+    table = Table(title="Trace and lower, beside the fastest other counter", **STYLE)
+    table.add_column("network", no_wrap=True)
+    for column in ("ours, ms", "peer, ms", "of it"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("peer", no_wrap=True)
+    ratios = []
+    for name in LIBRARY:
+        try:
+            with silenced():
+                result = run(name, rounds=rounds, grad=grad)
+        except RooflineError as error:
+            console.print(f"{name} is left out: {error}", style="yellow")
+            continue
+        others = [peer for peer in PEERS if peer in result.timings]
+        fastest = min(others, key=lambda peer: result.timings[peer].median_s)
+        ours_s, peer_s = result.timings[OURS].median_s, result.timings[fastest].median_s
+        ratios.append(ours_s / peer_s)
+        table.add_row(name, f"{ours_s * 1e3:.1f}", f"{peer_s * 1e3:.1f}", f"{ratios[-1]:.2f}", fastest)
+    console.print(table)
+    met = sum(ratio <= LIBRARY_SHARE for ratio in ratios)
+    console.print(
+        f"At most {LIBRARY_SHARE:g} of the fastest peer on {met} of {len(ratios)} networks "
+        f"(aimed at: {LIBRARY_MODELS} of {len(LIBRARY)})."
+    )
+
+
 def versions() -> dict[str, str]:
     """Of the peers that are installed."""
     found = {}
@@ -337,6 +382,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time roofline's trace and lower beside other counters.")
     rounds_option(parser, 15)
     parser.add_argument("--model", default=MODEL, help=f"a name from 'roofline models' (default: {MODEL})")
+    parser.add_argument("--library", action="store_true", help="go through networks of timm and torchvision")
     parser.add_argument("--no-grad", action="store_true", help="run the peers without autograd, which is faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the run there, raw samples included")
     arguments = parser.parse_args()
@@ -348,6 +394,11 @@ def main() -> None:
     console = Console(highlight=False)
     torch.set_num_threads(THREADS)
     where = environment()
+    if arguments.library:
+        library(console, arguments.rounds, grad=not arguments.no_grad)
+        peers = ", ".join(f"{peer} {version}" for peer, version in versions().items())
+        print_environment(console, where, f"Medians of {arguments.rounds} rounds, {THREADS} torch threads", peers)
+        return
     with silenced():
         result = run(name, rounds=arguments.rounds, grad=not arguments.no_grad)
     console.print(counters_table(result))

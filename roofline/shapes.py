@@ -66,16 +66,39 @@ def _activation_in_place(x: Tensor, *_: Any, approximate: str = "none") -> Tenso
     return x if x.is_floating_point() and approximate in ("none", "tanh") else None
 
 
+def _as_permuted(a: Tensor, b: Tensor) -> Tensor | None:
+    """The output of elementwise work on two tensors with the same strides, where these leave no gap."""
+    if a.stride() != b.stride() or min(a.shape, default=0) < 2:
+        return None
+    step = 1
+    for stride, size in sorted(zip(a.stride(), a.shape, strict=True)):
+        if stride != step:
+            return None
+        step *= size
+    return torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device="meta")
+
+
+@_rule(aten.add_.Tensor, aten.sub_.Tensor, aten.mul_.Tensor, aten.div_.Tensor)
+def _binary_in_place(a: Tensor, b: Any, **_: Any) -> Tensor | None:
+    if not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype or not a.is_floating_point():
+        return None
+    return a if a.is_contiguous() else None
+
+
 @_rule(aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor)
 def _binary(a: Any, b: Any, **_: Any) -> Tensor | None:
     if not isinstance(a, Tensor) or not a.is_floating_point():
         return None
     if not isinstance(b, Tensor):
         return _empty(a.shape, a) if isinstance(b, int | float) and not _is_ambiguous(a) else None
-    if a.dtype != b.dtype or not b.is_contiguous():
+    if a.dtype != b.dtype:
+        return None
+    if a.shape == b.shape and not a.is_contiguous():
+        return _as_permuted(a, b)
+    if not b.is_contiguous():
         return None
     if a.shape == b.shape:
-        return _empty(a.shape, a) if a.is_contiguous() else None
+        return _empty(a.shape, a)
     # The common broadcasts: a per-channel scale, or a gate of shape (N, C, 1, 1), over a contiguous map.
     if a.dim() < b.dim() or not a.is_contiguous():
         return None
@@ -103,9 +126,20 @@ def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training
 
 @_rule(aten.layer_norm.default)
 def _layer_norm(x: Tensor, shape: list[int], weight: Any = None, bias: Any = None, *_: Any) -> Tensor | None:
-    if len(shape) != 1 or not x.dim() or x.shape[-1] != shape[0] or not x.is_contiguous():
+    if len(shape) != 1 or not x.dim() or x.shape[-1] != shape[0]:
         return None
-    return _empty(x.shape, x) if all(_has_size(vector, shape[0], x) for vector in (weight, bias)) else None
+    if not all(_has_size(vector, shape[0], x) for vector in (weight, bias)):
+        return None
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")  # contiguous whatever it is given
+
+
+@_rule(aten.group_norm.default)
+def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, *_: Any) -> Tensor | None:
+    if x.dim() < 3 or groups < 1 or x.shape[1] % groups or 0 in x.shape or not x.is_floating_point():
+        return None
+    if not x.is_contiguous() or _is_ambiguous(x):
+        return None
+    return _empty(x.shape, x) if all(_has_size(vector, x.shape[1], x) for vector in (weight, bias)) else None
 
 
 @_rule(aten.softmax.int)
@@ -149,11 +183,11 @@ def _conv(
 
 @_rule(aten.linear.default)
 def _linear(x: Tensor, w: Tensor, b: Any = None) -> Tensor | None:
-    if w.dim() != 2 or not x.dim() or x.shape[-1] != w.shape[1] or x.dtype != w.dtype or not x.is_contiguous():
+    if w.dim() != 2 or not x.dim() or x.shape[-1] != w.shape[1] or x.dtype != w.dtype:
         return None
     if not _has_size(b, w.shape[0], w):
         return None
-    return _empty([*x.shape[:-1], w.shape[0]], x)
+    return torch.empty([*x.shape[:-1], w.shape[0]], dtype=x.dtype, device="meta")
 
 
 @_rule(aten.matmul.default)
@@ -192,3 +226,55 @@ def _mean(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> T
 @_rule(aten.bmm.default)
 def _bmm(a: Tensor, b: Tensor) -> Tensor | None:
     return _matmul(a, b) if a.dim() == 3 == b.dim() and a.shape[0] == b.shape[0] else None
+
+
+@_rule(aten.scaled_dot_product_attention.default)
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, dropout: float = 0.0, is_causal: bool = False, **_: Any
+) -> Tensor | None:
+    if not q.dim() == k.dim() == v.dim() == 4 or not q.dtype == k.dtype == v.dtype or not q.is_floating_point():
+        return None
+    if not q.shape[:2] == k.shape[:2] == v.shape[:2] or not q.shape[3] == k.shape[3] == v.shape[3]:
+        return None  # heads that share keys, too
+    if k.shape[2] != v.shape[2] or dropout or any(x.stride(3) != 1 or not x.numel() for x in (q, k, v)):
+        return None
+    if mask is not None and (is_causal or mask.dtype not in (q.dtype, torch.bool) or mask.dim() != 4):
+        return None
+    scores = (*q.shape[:3], k.shape[2])
+    if mask is not None and any(size not in (1, full) for size, full in zip(mask.shape, scores, strict=True)):
+        return None
+    return torch.empty_like(q)  # fused attention lays its result out as the queries
+
+
+@_rule(aten.cat.default)
+def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
+    first = tensors[0] if tensors else None
+    if first is None or not -first.dim() <= dim < first.dim():
+        return None
+    axis = dim % first.dim()
+    for x in tensors:
+        if x.dim() != first.dim() or x.dtype != first.dtype or not x.numel():
+            return None
+        if not x.is_contiguous() or _is_ambiguous(x):
+            return None
+        if any(size != other for i, (size, other) in enumerate(zip(x.shape, first.shape, strict=True)) if i != axis):
+            return None
+    sizes = list(first.shape)
+    sizes[axis] = sum(x.shape[axis] for x in tensors)
+    return torch.empty(sizes, dtype=first.dtype, device="meta")
+
+
+@_rule(aten.roll.default)
+def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor | None:
+    if not dims or len(shifts) != len(dims) or not x.numel() or any(not -x.dim() <= dim < x.dim() for dim in dims):
+        return None
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+
+
+@_rule(aten.index.Tensor)
+def _index(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:
+    """Rows of a table, whose shape hangs on that of the index alone."""
+    index = indices[0] if len(indices) == 1 else None
+    if index is None or index.dtype not in (torch.int64, torch.int32) or not x.dim() or not x.is_contiguous():
+        return None
+    return torch.empty([*index.shape, *x.shape[1:]], dtype=x.dtype, device="meta") if x.numel() else None

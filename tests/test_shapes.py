@@ -20,7 +20,10 @@ from roofline.shapes import RULES
 from roofline.trace import trace
 
 aten = torch.ops.aten
-LAID_OUT_OTHERWISE = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.batch_norm.default)
+LAID_OUT_OTHERWISE = (
+    aten.conv1d.default, aten.conv2d.default, aten.conv3d.default, aten.batch_norm.default,
+    aten.scaled_dot_product_attention.default,
+)  # fmt: skip
 Arguments = tuple[list[Any], dict[str, Any]]
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -160,6 +163,60 @@ def layer_norm(draw: st.DrawFn) -> Arguments:
 
 
 @st.composite
+def group_norm(draw: st.DrawFn) -> Arguments:
+    x = draw(tensors(2, 5, FLOATS))
+    vector = draw(st.sampled_from([None, meta([x.shape[1]], x.dtype), meta([x.shape[1] + 1], x.dtype)]))
+    return [x, draw(st.integers(1, 3)), vector, vector, 1e-5], {}
+
+
+@st.composite
+def attention(draw: st.DrawFn) -> Arguments:
+    batch, heads, length, keys, width = (draw(st.integers(1, 4)) for _ in range(5))
+    dtype, form = draw(FLOATS), st.sampled_from(LAYOUTS)
+    key_heads = draw(st.sampled_from([heads, heads, heads, 1]))
+    q = meta((batch, heads, length, width), dtype, draw(form))
+    k = meta((batch, key_heads, keys, width), draw(st.sampled_from([dtype, dtype, torch.float32])), draw(form))
+    v = meta((batch, key_heads, keys, draw(st.sampled_from([width, width, 3]))), dtype, draw(form))
+    sizes = [draw(st.sampled_from([1, size])) for size in (batch, heads, length, keys)]
+    mask = draw(st.sampled_from([None, meta(sizes, dtype), meta(sizes, torch.bool), meta([5, *sizes[1:]], dtype)]))
+    return [q, k, v, mask, 0.0, draw(st.booleans())], {}
+
+
+@st.composite
+def cat(draw: st.DrawFn) -> Arguments:
+    first = draw(tensors(1, 5))
+    dim = draw(st.integers(-first.dim() - 1, first.dim()))
+    others = []
+    for _ in range(draw(st.integers(0, 2))):
+        shape = list(first.shape)
+        shape[draw(st.integers(0, first.dim() - 1))] = draw(SIZES)
+        others.append(
+            meta(
+                shape, draw(st.sampled_from([first.dtype, first.dtype, torch.float32])), draw(st.sampled_from(LAYOUTS))
+            )
+        )
+    return [[first, *others], dim], {}
+
+
+@st.composite
+def roll(draw: st.DrawFn) -> Arguments:
+    x = draw(tensors())
+    dims = draw(st.lists(st.integers(-x.dim() - 1, x.dim()), max_size=2))
+    return [x, [draw(st.integers(-3, 3)) for _ in range(draw(st.sampled_from([len(dims), 1])))], dims], {}
+
+
+@st.composite
+def index(draw: st.DrawFn) -> Arguments:
+    table = draw(tensors(1, 4))
+    dtype = draw(st.sampled_from([torch.int64, torch.int32, torch.int64, torch.uint8, torch.float32]))
+    rows = meta(draw(shapes(0, 3)), dtype, draw(st.sampled_from(LAYOUTS)))
+    return [
+        table,
+        draw(st.sampled_from([[rows], [rows], [None, rows][: table.dim()], [rows, rows][: table.dim()]])),
+    ], {}
+
+
+@st.composite
 def softmax(draw: st.DrawFn) -> Arguments:
     x = draw(tensors())
     return [x, draw(st.integers(-x.dim() - 1, x.dim()))], draw(st.sampled_from([{}, {"dtype": torch.float32}]))
@@ -235,9 +292,15 @@ ACTIVATIONS = [
     aten.mish_.default,
 ]  # fmt: skip
 ARITHMETIC = [aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor, aten.div.Tensor]
+ARITHMETIC_IN_PLACE = [aten.add_.Tensor, aten.sub_.Tensor, aten.mul_.Tensor, aten.div_.Tensor]
 ARGUMENTS: dict[Any, Callable[[], st.SearchStrategy[Arguments]]] = {
     **dict.fromkeys(ACTIVATIONS, unary),
-    **dict.fromkeys(ARITHMETIC, binary),
+    **dict.fromkeys([*ARITHMETIC, *ARITHMETIC_IN_PLACE], binary),
+    aten.group_norm.default: group_norm,
+    aten.scaled_dot_product_attention.default: attention,
+    aten.cat.default: cat,
+    aten.roll.default: roll,
+    aten.index.Tensor: index,
     aten.dropout.default: dropout,
     aten.batch_norm.default: batch_norm,
     aten.layer_norm.default: layer_norm,
@@ -261,12 +324,24 @@ COMMON: dict[Any, list[list[Any]]] = {  # the calls that networks are made of, w
             [CHANNELS_LAST, 3],
             [meta(IMAGE), meta((2, 8, 1, 1))],
             [meta(TOKENS), VECTOR],
+            [meta(TOKENS, form="transposed"), meta(TOKENS, form="transposed")],
         ]
         for overload in ARITHMETIC
     },
+    **{overload: [[meta(IMAGE), meta(IMAGE)]] for overload in ARITHMETIC_IN_PLACE},
+    aten.group_norm.default: [[meta(IMAGE), 1, VECTOR, VECTOR]],
+    aten.scaled_dot_product_attention.default: [
+        [meta((2, 5, 4, 8)).transpose(1, 2)] * 3,
+        [meta((2, 4, 5, 8)), meta((2, 4, 7, 8)), meta((2, 4, 7, 8)), meta((2, 1, 5, 7), torch.bool)],
+    ],
+    aten.cat.default: [[[meta(IMAGE), meta((2, 3, 5, 7))], 1], [[meta(TOKENS), meta((2, 1, 8))], -2]],
+    aten.roll.default: [[meta(TOKENS), [-3, 3], [0, 1]], [CHANNELS_LAST, [1], [2]]],
+    aten.index.Tensor: [[meta((9, 4)), [meta((6, 6), torch.int64)]]],
     aten.dropout.default: [[meta(TOKENS), 0.1, False]],
     aten.batch_norm.default: [[x, *[VECTOR] * 4, False, 0.1, 1e-5, True] for x in (meta(IMAGE), CHANNELS_LAST)],
-    aten.layer_norm.default: [[meta(TOKENS), [8], VECTOR, VECTOR, 1e-5, True]],
+    aten.layer_norm.default: [
+        [meta(TOKENS, form=form), [8], VECTOR, VECTOR, 1e-5, True] for form in ("contiguous", "transposed")
+    ],
     aten.softmax.int: [[meta((2, 4, 5, 5)), -1], [CHANNELS_LAST, 1]],
     aten.conv1d.default: [[meta((2, 8, 9)), meta((16, 8, 3)), meta([16]), [2], [1], [1], 1]],
     aten.conv2d.default: [
