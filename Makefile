@@ -56,8 +56,10 @@ $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-bench: $(BIN)/pyth
 $(VENV)/.installed:
 	$(call install,)
 
+# timm alone: it names torchvision, which has no build for every torch, and without which its networks can be built.
 $(VENV)/.installed-test:
 	$(call install,[test])
+	@$(BIN)/python -m pip install --quiet --no-deps timm -c constraints.txt || echo "Without timm: its tests are skipped"
 
 $(VENV)/.installed-bench:
 	$(call install,[bench])

@@ -14,7 +14,7 @@ from rich.text import Text
 from roofline.reports.export import _escape, _markdown_table
 from roofline.reports.terminal import _table
 from roofline.sweep import OPERATIONS, Interval, RidgeSweep, SweptModel
-from roofline.units import percent, printable, shape, shape_list, si, significant
+from roofline.units import percent, printable, shape_list, si, significant
 
 COLUMNS = ("model", "top1", "ridge_point", "latency", "memory_bound_share", *OPERATIONS)
 TOLD_POINTS = 6
@@ -56,7 +56,7 @@ def how(sweep: RidgeSweep) -> str:
     """
     low, high = (significant(end) for end in sweep.ridge_range)
     choices = {(m.layers.dtype, m.layers.fusion, m.layers.fused_activations) for m in sweep.models}
-    inputs = dict.fromkeys(" and ".join(map(shape, model.candidate.input_shapes)) for model in sweep.models)
+    inputs = dict.fromkeys(shape_list(model.candidate.input_shapes) for model in sweep.models)
     said = [f"{low} to {high} MACs/byte", f"input{'s' if len(inputs) > 1 else ''} {', '.join(inputs)}"]
     if len(choices) == 1:
         dtype, fusion, activations = next(iter(choices))
@@ -70,7 +70,7 @@ def notes(sweep: RidgeSweep) -> list[str]:
     lines = [SCALE]
     by_input: dict[str, list[str]] = {}
     for model in sweep.models:
-        by_input.setdefault(" and ".join(map(shape, model.candidate.input_shapes)), []).append(model.name)
+        by_input.setdefault(shape_list(model.candidate.input_shapes), []).append(model.name)
     if len(by_input) > 1:
         groups = "; ".join(f"{', '.join(names)}: {of}" for of, names in by_input.items())
         lines.append(f"Not alike in input, which is the published size if not given: {groups}.")

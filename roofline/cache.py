@@ -14,6 +14,7 @@ goes first.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import operator
 import os
@@ -85,7 +86,8 @@ def key_of(
     """The name of the entry of a reference; None where its table is not to be cached.
 
     That is the SHA-256 of the reference, of how it is built and lowered, of the versions of roofline, Python, torch and
-    the library it is from, and of the source files of roofline and its zoo. Nothing is imported to find it. What a file
+    the library it is from, of the source files of roofline and its zoo, and of whether files of the library have
+    changed. Nothing is imported to find it. What a file
     of the user's own says is not in it: the entry knows the files it was made from (`store`).
 
     Args:
@@ -104,7 +106,7 @@ def key_of(
         if _is_editable(library):
             return None
         settings = sorted(item for item in os.environ.items() if item[0].startswith("TIMM_"))  # TIMM_FUSED_ATTN=0
-        name, packages = f"{reference} {settings}", ["torch", library]
+        name, packages = f"{reference} {settings} {_state(library)}", ["torch", library]
     elif wanted:
         name, packages = _located(reference), ["torch"]
     else:
@@ -140,6 +142,18 @@ def _is_editable(library: str) -> bool:
         return '"editable": true' in (metadata.distribution(library).read_text("direct_url.json") or "")
     except metadata.PackageNotFoundError:
         return False
+
+
+def _state(library: str) -> str:
+    """A digest of a library's source files by name, size and time of change: reading them all would take too long."""
+    found: list[str] = []
+    with suppress(OSError, ImportError, ValueError):  # there is none, or a file of it has just gone
+        spec = importlib.util.find_spec(library)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in Path(folder).rglob("*.py"):
+                known = path.stat()
+                found.append(f"{path} {known.st_size} {known.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(found)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _located(reference: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roofline import words
-from roofline.units import seconds, shape, si, significant
+from roofline.units import seconds, shape_list, si, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
@@ -55,7 +55,7 @@ def title(check: Check, budget: Budget) -> str:
 
 def subject(analysis: Analysis) -> tuple[str, str]:
     """What was checked: the model, and the input, device, dtype and fusion."""
-    shapes = " ".join(shape(sizes) for sizes in analysis.input_shapes)
+    shapes = shape_list(analysis.input_shapes)
     return analysis.name, f"{shapes} on {analysis.hardware.id}, {analysis.layers.dtype}, {words.fusion(analysis)}"
 
 

@@ -5,11 +5,13 @@ Every op is one of three: counted (a handler below), known to be free (a view: i
 
 MACs are multiply-accumulates of contractions alone: convolution, matrix product, attention, recurrent gates. A bias
 is where the accumulator starts and costs nothing but its bytes. A norm, an activation or a pooling is no MAC; it is
-vector work, weighted per element as `roofline.vector_ops` has it.
+vector work, weighted per element as `roofline.vector_ops` has it. All are counted in real numbers: a MAC of two complex
+ones is four, one of a complex and a real number two.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,11 @@ from typing import Any
 from roofline.graph import Op, Value, numel
 from roofline.vector_ops import (
     ACTIVATIONS,
+    COMPLEX_MAGNITUDE,
+    COMPLEX_PRODUCT,
     DIV,
     ELEMENTWISE,
+    FFT_PER_POINT,
     NORMS,
     RECURRENT_OPS,
     REDUCTIONS,
@@ -36,7 +41,7 @@ COPIES = (
     "bfloat16 int long bool _to_copy ravel unflatten resolve_conj resolve_neg view_as_real "
     "view_as_complex complex real imag expand_as vstack hstack dstack concatenate concat hsplit movedim "
     "swapaxes unsafe_split unsafe_chunk one_hot bernoulli dropout alpha_dropout feature_dropout "
-    "_reshape_copy view_copy"
+    "_reshape_copy view_copy to_dense _to_dense coalesce unfold_backward"
 ).split()
 FACTORIES = (
     "zeros ones full arange linspace logspace eye rand randn randint randperm zeros_like ones_like "
@@ -45,6 +50,12 @@ FACTORIES = (
     "hann_window meshgrid "
 ).split()
 RESERVATIONS = frozenset("empty empty_like empty_strided empty_permuted new_empty new_empty_strided".split())
+FREE = RESERVATIONS.union(  # and the parts of which a sparse tensor is made
+    (
+        "indices values _indices _values crow_indices col_indices ccol_indices row_indices "
+        "_sparse_coo_tensor_with_dims_and_tensors _sparse_coo_tensor_unsafe _sparse_compressed_tensor_unsafe"
+    ).split()
+)
 GATHERS = ("embedding", "index_select", "gather", "index", "take", "take_along_dim", "embedding_bag")
 
 
@@ -136,10 +147,32 @@ def is_counted(raw: str) -> bool:
 
 def cost(op: Op) -> Cost | None:
     """The cost of an op; None for one that is free: a view, memory reserved, a number read on the host."""
-    if op.is_view or op.name in RESERVATIONS or (not op.outputs and op.target.startswith(("aten.", "profiler."))):
+    if op.is_view or op.name in FREE or (not op.outputs and op.target.startswith(("aten.", "profiler."))):
         return None
     handler = HANDLERS.get(op.name)
-    return handler(op) if handler is not None else Cost("other", is_known=False)
+    if handler is None:
+        return Cost("other", is_known=False)
+    item = handler(op)
+    if op.outputs and op.inputs and (_is_complex(op.outputs[0]) or _is_complex(op.inputs[0])):
+        _in_real_numbers(op, item)
+    return item
+
+
+def _is_complex(value: Value) -> bool:
+    return value.dtype.startswith("complex")
+
+
+def _in_real_numbers(op: Op, item: Cost) -> None:
+    """Make the work of complex numbers that of their parts: twice, but for products of two, magnitudes and FFTs."""
+    operands = [value for value in op.inputs if value.dtype.startswith(("complex", "float", "bfloat"))]
+    meets_complex = len(operands) > 1 and all(map(_is_complex, operands))
+    item.macs *= 4 if meets_complex else 2
+    if op.name == "mul" and meets_complex:
+        item.vector_ops *= COMPLEX_PRODUCT
+    elif op.name == "abs":
+        item.vector_ops *= COMPLEX_MAGNITUDE
+    elif op.name not in FFTS:
+        item.vector_ops *= 2
 
 
 def counts(*names: str) -> Callable[[Handler], Handler]:
@@ -186,6 +219,8 @@ def _convolution(op: Op) -> Cost:
 
 @counts("linear")
 def _linear(op: Op) -> Cost:
+    if op.inputs[1].is_sparse:
+        return Cost("linear", numel(op.inputs[0].shape[:-1]) * op.inputs[1].elements)
     return Cost("linear", numel(op.outputs[0].shape) * op.inputs[1].shape[-1])
 
 
@@ -196,15 +231,23 @@ def _product(op: Op, a: Value, b: Value) -> Cost:
     macs = numel(op.outputs[0].shape) * a.shape[-1]
     if len(a.shape) == len(b.shape) == 1:
         macs = a.shape[0]
-    return Cost("linear" if a.is_weight or b.is_weight else "matmul", macs)
+    elif a.is_sparse:  # each of its entries meets a row of the other
+        macs = a.elements * numel(b.shape[1:])
+    elif b.is_sparse:
+        macs = b.elements * numel(a.shape[:-1])
+    return Cost(_kind_of_product(a, b), macs)
 
 
-@counts("mm", "bmm", "matmul", "mv", "dot", "vdot", "inner", "_int_mm")
+def _kind_of_product(a: Value, b: Value) -> str:
+    return "linear" if a.is_weight or b.is_weight else "matmul"
+
+
+@counts("mm", "bmm", "matmul", "mv", "dot", "vdot", "inner", "_int_mm", "_sparse_mm")
 def _matmul(op: Op) -> Cost:
     return _product(op, op.inputs[0], op.inputs[1])
 
 
-@counts("addmm", "baddbmm", "addmv", "_addmm_activation")
+@counts("addmm", "baddbmm", "addmv", "_addmm_activation", "_sparse_addmm")
 def _addmm(op: Op) -> Cost:
     return _product(op, op.inputs[1], op.inputs[2])
 
@@ -213,6 +256,23 @@ def _addmm(op: Op) -> Cost:
 def _addbmm(op: Op) -> Cost:
     a, b = op.inputs[1], op.inputs[2]
     return Cost("matmul", numel(a.shape) * b.shape[-1])
+
+
+@counts("_grouped_mm", "_scaled_grouped_mm", "transformers::grouped_mm_fallback")
+def _grouped_product(op: Op) -> Cost:
+    """Groups of rows, each with a matrix of its own: the experts of a mixture. Where groups end is data (`offs`).
+
+    Whichever matrix a row meets, it takes k x n MACs. No more matrices are read than there are rows (or columns, where
+    it is these that are grouped): one token, of which 8 experts make 8 rows, reads 8 of 128.
+    """
+    a, b, *others = op.inputs
+    rows, read_a, read_b = numel(a.shape[:-1]), a.elements, b.elements
+    if len(a.shape) == 3 and len(b.shape) == 2:  # it is columns of b that are grouped
+        rows, read_a = a.shape[1], min(a.shape[0], b.shape[1]) * numel(a.shape[1:])
+    elif len(a.shape) == 2 and len(b.shape) == 3:
+        read_b = min(b.shape[0], rows) * numel(b.shape[1:])
+    reads = [(a, read_a), (b, read_b), *((value, value.elements) for value in others)]
+    return Cost(_kind_of_product(a, b), rows * a.shape[-1] * b.shape[-1], reads=reads)
 
 
 @counts("outer", "ger", "addr")
@@ -358,6 +418,18 @@ def _interpolate(op: Op) -> Cost:
     rank = len(op.inputs[0].shape) - 2
     neighbours = 16 if "bicubic" in op.name else 2**rank
     return Cost("elementwise", 0, 2 * neighbours * op.outputs[0].elements)
+
+
+FFTS = ("_fft_r2c", "_fft_c2r", "_fft_c2c")
+
+
+@counts(*FFTS)
+def _fft(op: Op) -> Cost:
+    """Of n points, 5 n log2 n operations; half where one side is real."""
+    real_side = op.outputs[0] if op.name == "_fft_c2r" else op.inputs[0]
+    points = numel([real_side.shape[dim] for dim in op.arg(1, "dim")])
+    work = FFT_PER_POINT * real_side.elements * math.log2(max(1, points))
+    return Cost("other", 0, round(work if op.name == "_fft_c2c" else work / 2))
 
 
 @counts(*COPIES)

@@ -29,7 +29,7 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     "matrix product": frozenset(
         (
             "linear matmul mm addmm bmm baddbmm addbmm mv dot inner outer ger einsum _scaled_mm _int_mm vdot addmv "
-            "_trilinear bilinear addr"
+            "_trilinear bilinear addr _grouped_mm _scaled_grouped_mm transformers::grouped_mm_fallback"
         ).split()
     ),
     "attention": frozenset({"scaled_dot_product_attention", "attention"}),

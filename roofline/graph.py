@@ -26,7 +26,8 @@ class Value:
         dtype: torch's name without the prefix, e.g. ``"float32"``.
         role: What the memory behind it is; a view has its base's. What is made of constants
             alone, and is no larger than they are, is a constant.
-        elements: Distinct elements it spans: the product of `shape`, where expanded (stride 0) dimensions count once.
+        elements: Distinct elements it spans: the product of `shape`, where expanded (stride 0) dimensions count once;
+            of a sparse tensor, those that it holds.
         storage: Number of the block of memory it lives in; views and in-place versions share it.
         name: Dotted name of a parameter or buffer, else empty.
         producer: Index in ``Graph.ops`` of the op that wrote it; -1 for what existed before.
@@ -35,6 +36,7 @@ class Value:
             order ``reshaped``, or ``other``: a part, or another order.
         strides: Elements from one entry to the next along each dimension; empty for a scalar, for a tensor that has
             none (a sparse one), and where nothing ran that would tell.
+        is_sparse: Whether it holds some of its entries alone, of which `elements` is the number.
     """
 
     shape: tuple[int, ...]
@@ -47,6 +49,7 @@ class Value:
     base: Value | None = None
     extent: Extent = "same"
     strides: tuple[int, ...] = ()
+    is_sparse: bool = False
 
     @property
     def root(self) -> Value:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import operator
+import random
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +39,7 @@ def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
 def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put back what the forward pass rebinds in modules and parameters, and adds to their lists, tables and hooks."""
     tensors = [
-        (tensor, None if tensor.is_meta else tensor.data, tensor.requires_grad, tensor.grad)
+        (tensor, tensor.data if _has_memory(tensor) else None, tensor.requires_grad, tensor.grad)
         for module in modules
         for table in (module._parameters, module._buffers)
         for tensor in table.values()
@@ -74,6 +76,11 @@ def unchanged(modules: Iterable[nn.Module]) -> Iterator[None]:
                 tensor.grad = grad
 
 
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether it is one block of memory: not a shape alone, nor the several tensors of a sparse one."""
+    return not tensor.is_meta and tensor.layout is torch.strided
+
+
 def _is_rebound(table: Mapping[Any, Any], before: Mapping[Any, Any]) -> bool:
     return table.keys() != before.keys() or any(map(operator.is_not, table.values(), before.values()))
 
@@ -97,19 +104,41 @@ def without_mha_fast_path() -> Iterator[None]:
 
 
 @contextmanager
-def meta_as_a_device() -> Iterator[None]:
-    """What a model does with its input's device, where torch would refuse "meta" or lose values on it.
+def random_numbers_unchanged() -> Iterator[None]:
+    """The generators of torch, Python and numpy go on afterwards as if nothing had been drawn."""
+    pythons, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that models draw from
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)  # noqa: NPY002
+
+
+@contextmanager
+def any_device() -> Iterator[None]:
+    """What a model does with devices, where torch would refuse "meta", lose values on it, or miss an accelerator.
 
     ``torch.autocast(x.device.type)`` takes the CPU's, which casts no meta tensor; ``torch.tensor([2.0],
-    device=x.device)`` keeps its values.
+    device=x.device)`` keeps its values. ``x.cuda()`` and ``device="cuda"`` start that device up before any op is seen;
+    where that fails, they go on, and the tracer has their tensors on meta.
     """
 
     def keeping_values(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         @functools.wraps(original)
         def make(*args: Any, device: Any = None, **kwargs: Any) -> Tensor:
-            return original(*args, device=None if str(device) == "meta" else device, **kwargs)
+            return original(*args, device=device if str(device).startswith("cpu") else None, **kwargs)
 
         return make
+
+    def if_there_is_one(original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def call(*args: Any) -> None:
+            # torch was built without it; there is no driver, or no card
+            with suppress(AssertionError, AttributeError, RuntimeError, TypeError):
+                original(*args)
+
+        return call
 
     original = torch.autocast.__init__
 
@@ -121,5 +150,8 @@ def meta_as_a_device() -> Iterator[None]:
         mock.patch.object(torch.autocast, "__init__", init),
         mock.patch.object(torch, "tensor", keeping_values(torch.tensor)),
         mock.patch.object(torch, "as_tensor", keeping_values(torch.as_tensor)),
+        mock.patch.object(torch.cuda, "_lazy_init", if_there_is_one(torch.cuda._lazy_init)),
+        mock.patch.object(torch.cuda, "synchronize", if_there_is_one(torch.cuda.synchronize)),
+        mock.patch.object(torch.xpu, "_lazy_init", if_there_is_one(torch.xpu._lazy_init)),
     ):
         yield

@@ -34,8 +34,9 @@ from roofline.graph import Extent, Graph, Op, Role, Value, numel
 from roofline.overloads import Overload, overload_of
 from roofline.shapes import RULES
 from roofline.surroundings import (
-    meta_as_a_device,
+    any_device,
     named_modules,
+    random_numbers_unchanged,
     set_eval,
     unchanged,
     without_mha_fast_path,
@@ -44,6 +45,9 @@ from roofline.surroundings import (
 META = torch.device("meta")
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
 ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
+SPARSE = frozenset({torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc})
+# What makes a dense tensor of a sparse one, or a product of it that `count.py` knows.
+SPARSE_READERS = frozenset("matmul mm bmm mv addmm linear _sparse_mm _sparse_addmm to_dense _to_dense".split())
 SEQUENCES = (list, tuple)
 PLAIN = (bool, int, float, str, type(None))
 PLAIN_TYPES = frozenset(PLAIN)
@@ -53,6 +57,24 @@ SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "tensor_split", "lstm", "gru
 NEEDS_DATA = re.compile(  # in what torch raises where a number is read off a meta tensor
     r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated"
     r"|Tensor\.__format__|got \dD meta"
+)
+CANNOT_FOLLOW = [  # what torch raises, and what it means here
+    (
+        re.compile("HigherOrderOperator|FlexAttention"),
+        "a higher-order op, such as torch.cond or flex_attention, cannot be followed",
+    ),
+    (re.compile("NestedTensor|NestedInt"), "nested tensors cannot be followed; a padded one can"),
+    (
+        re.compile("does not require grad|doesn't require gradient"),
+        "it takes gradients, and the forward is traced without autograd",
+    ),
+    (
+        re.compile("_cuda_|CUDA (support|library|generator|driver)|CUDA GPUs|NVIDIA"),
+        "it asks a CUDA device, and none is here",
+    ),
+]
+QUANTISED = (
+    "is a quantised tensor, which shapes alone do not make: take the network before its conversion, with --dtype int8"
 )
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -77,16 +99,18 @@ def trace(model: nn.Module, inputs: Any) -> Graph:
         named = named_modules(model)
         modules = list({id(module): module for _, module in named}.values())
         recorder = _Recorder(model, named)
-        for context in (unchanged(modules), without_mha_fast_path(), meta_as_a_device(), torch.inference_mode()):
+        around = (unchanged(modules), without_mha_fast_path(), any_device(), random_numbers_unchanged())
+        for context in (*around, torch.inference_mode()):
             stack.enter_context(context)
-        stack.enter_context(torch.random.fork_rng(devices=[]))
         args, kwargs = _call_arguments(inputs, recorder.adopt_input)
         set_eval(modules)
         stack.enter_context(recorder.following_modules())
         try:
             with recorder:
                 result = model(*args, **kwargs)
-        except Exception as error:
+            if recorder.strayed is not None:  # and the model went on without it
+                raise recorder.strayed
+        except (Exception, SystemExit) as error:
             raise TraceError(recorder.explain(error, model, (args, kwargs))) from error
     return recorder.graph(result)
 
@@ -134,6 +158,10 @@ class _Failure:
     arguments: Any
 
 
+class _AnotherThread(Exception):
+    """A layer runs where ops are not recorded."""
+
+
 class _Taken(NamedTuple):
     """A tensor argument: as it was given, as it is run, and as it is recorded."""
 
@@ -165,6 +193,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self._calls = 1
         self._failure: _Failure | None = None
         self._failed_op: tuple[BaseException, str, bool] | None = None
+        self.strayed: _AnotherThread | None = None
         self._names: dict[int, list[str]] = {}
         for name, module in named:
             self._names.setdefault(id(module), []).append(name)
@@ -182,7 +211,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         """A meta tensor of the same shape and layout, known as an input of the model."""
         stand_in = self._given.get(id(tensor))
         if stand_in is None:
+            _check_quantised(tensor, "an input")
             stand_in, value = self._adopt(_on_meta(tensor), "input")
+            value.elements, value.is_sparse = _distinct_elements(tensor), tensor.layout in SPARSE
             self._given[id(tensor)] = stand_in
             self._alive.append(tensor)
             self.inputs.append(value)
@@ -208,6 +239,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         known = self._tensors.get(id(tensor))
         if known is not None:
             return known
+        _check_quantised(tensor, f"{role} {name!r}" if name else f"a {role}")
         address, elements = _address(tensor), _distinct_elements(tensor)
         storage = self._storages.get(address)
         if storage is None:
@@ -220,8 +252,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             stand_in = _on_meta(tensor)
             self._storages[_address(stand_in)] = storage
         value = Value(
-            tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name, strides=_strides(tensor)
-        )
+            tuple(tensor.shape), _dtype_name(tensor.dtype), role, elements, storage, name,
+            strides=_strides(tensor), is_sparse=tensor.layout in SPARSE,
+        )  # fmt: skip
         self._remember(tensor, stand_in, value)
         return stand_in, value
 
@@ -280,7 +313,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                     return func.decompose(*_as_given(run_args, constants), **_as_given(run_kwargs, constants))
             out, data = self._run(func, overload, run_args, run_kwargs, inputs)
         if data is None and overload.keeps_constants and self._are_constants(inputs):
-            data = self._constant(func, run_args, run_kwargs, inputs, out)
+            data = self._constant(func, overload, run_args, run_kwargs, inputs, out)
+        if data is None:
+            self._check_layout(overload, inputs)
 
         written = [taken[key] if isinstance(key, int) else taken_kwargs[key] for key in overload.writes]
         outputs = self._outputs(out, written, inputs, targets, overload.is_random)
@@ -303,7 +338,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         if data is None:
             return out
         for constant, stand_in in zip(_tensors_in(data), _tensors_in(out), strict=True):
-            self._remember(constant, stand_in, self._tensors[id(stand_in)][1])
+            value = self._tensors[id(stand_in)][1]
+            if constant.layout in SPARSE:  # its stand-in is dense
+                value.elements, value.is_sparse = _distinct_elements(constant), True
+            self._remember(constant, stand_in, value)
         return data
 
     def _take(self, arg: Any, tensors: list[_Taken]) -> tuple[Any, Any]:
@@ -373,18 +411,35 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def _are_constants(self, inputs: list[_Taken]) -> bool:
         for item in inputs:
-            if item.given.is_meta or item.given.numel() > CONSTANT_ELEMENTS:
+            limit = ONES_ELEMENTS if item.value.is_sparse else CONSTANT_ELEMENTS
+            if item.given.is_meta or item.value.elements > limit:
                 return False
             if item.value.storage in self._latest:  # its values have changed, but only on the stand-in
                 return False
         return True
 
-    def _constant(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any) -> Any:
+    def _constant(
+        self, func: Any, overload: Overload, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Taken], out: Any
+    ) -> Any:
         """The data of a result that is made of constants alone; None where it is none, or too large."""
         tensors = _tensors_in(out)
-        if not tensors or any(t.numel() > CONSTANT_ELEMENTS or t.layout is not torch.strided for t in tensors):
+        has_sparse = any(item.value.is_sparse for item in inputs)
+        is_sparse = has_sparse and overload.name not in SPARSE_READERS
+        if not tensors or (not is_sparse and any(tensor.numel() > CONSTANT_ELEMENTS for tensor in tensors)):
             return None
-        return func(*_on_cpu(_as_given(args, inputs)), **_on_cpu(_as_given(kwargs, inputs)))
+        with torch.inference_mode(not has_sparse):  # in which a sparse tensor has no views
+            return func(*_on_cpu(_as_given(args, inputs)), **_on_cpu(_as_given(kwargs, inputs)))
+
+    def _check_layout(self, overload: Overload, inputs: list[_Taken]) -> None:
+        """Refuse what is more than a shape: sparse tensors whose entries nobody can number, quantised ones."""
+        if overload.name.lstrip("_").startswith("to_sparse"):
+            error = ValueError("it depends on how many are not zero")
+            self._failed_op = (error, overload.name, True)
+            raise error
+        if overload.name not in SPARSE_READERS and any(item.value.is_sparse for item in inputs):
+            raise ValueError(f"what {overload.name!r} makes of a sparse tensor cannot be followed")
+        if overload.name.startswith("quantize_per"):
+            raise ValueError(f"what {overload.name!r} makes {QUANTISED}")
 
     def _outputs(
         self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Taken], targets: list[_Taken], is_random: bool
@@ -417,10 +472,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         strides = _strides(tensor)
         storage = self._storages.get(address)
         if storage is None:
-            elements = numel(shape)
+            is_sparse = tensor.layout in SPARSE
+            elements = _distinct_elements(tensor) if is_sparse else numel(shape)
             made: Role = "constant" if is_constant else "activation"
             number = self._new_storage(address, elements)
-            value = Value(shape, dtype, made, elements, number, "", index, strides=strides)
+            value = Value(shape, dtype, made, elements, number, "", index, strides=strides, is_sparse=is_sparse)
         else:
             base = next((item for item in inputs if item.value.storage == storage), None)
             viewed = None if base is None else base.value
@@ -438,15 +494,21 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     def following_modules(self) -> Iterator[None]:
         """Know which module is running, without touching the model's own hooks."""
         original: Callable[..., Any] = nn.Module.__call__
+        thread = threading.get_ident()
 
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                if id(module) in self._names:
+                    self.strayed = _AnotherThread(f"layer {self._names[id(module)][0]!r} runs in another thread")
+                    raise self.strayed
+                return original(module, *args, **kwargs)  # of a model that has nothing to do with this one
             if "_orig_mod" in module._modules:  # a compiled part runs as it is
                 return call(module.get_submodule("_orig_mod"), *args, **kwargs)
             self._scopes.append(self._enter(module))
             run = original if module._compiled_call_impl is None else nn.Module._call_impl  # not what compile() made
             try:
                 return run(module, *args, **kwargs)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if self._failure is None or self._failure.error is not error:
                     self._failure = _Failure(error, self._scopes[-1], module, (args, kwargs))
                 raise
@@ -480,8 +542,13 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         calls = self._calls - 1  # the first number stands for what runs outside any call
         return Graph(tuple(self.ops), tuple(self.inputs), outputs, self.params, self.storage_elements, calls)
 
-    def explain(self, error: Exception, model: nn.Module, arguments: Any) -> str:
+    def explain(self, error: BaseException, model: nn.Module, arguments: Any) -> str:
         """One line: which layer failed, on what shapes, why, and what to do."""
+        if self.strayed is not None:
+            return (
+                f"the forward of {type(model).__name__} cannot be followed: {self.strayed}. "
+                "Run it in the thread that calls the model."
+            )
         failure = self._failure if self._failure is not None and self._failure.error is error else None
         path = failure.scope.path if failure is not None else ""
         op, needs_data = self._failed_op[1:] if self._failed_op and self._failed_op[0] is error else ("", False)
@@ -494,16 +561,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 "needs numbers where only shapes are known. Decide by shapes or by a constructor argument, "
                 "or skip the branch with `if x.is_meta`."
             )
-        if "HigherOrderOperator" in message:
-            message = "a higher-order op, such as torch.cond or flex_attention, cannot be followed"
         if NO_META_KERNEL in message:
-            message = f"{op!r} has no kernel for shapes alone; give it one with torch.library.register_fake"
+            reason = f"{op!r} has no kernel for shapes alone; give it one with torch.library.register_fake"
+        elif isinstance(error, TraceError):
+            reason = message
+        else:
+            known = (why for pattern, why in CANNOT_FOLLOW if pattern.search(message))
+            reason = next(known, f"{type(error).__name__}: {message}")
         layer = ""
         if failure is not None and path:
             layer = f"layer {path!r}, {_one_line(failure.module)}, got {_shapes_in(failure.arguments)}: "
         return (
             f"{type(model).__name__} fails on input {_shapes_in(arguments)}: {layer}"
-            f"{type(error).__name__}: {message} {_user_line(error)}".rstrip()
+            f"{reason} {_user_line(error)}".rstrip()
         )
 
 
@@ -551,18 +621,18 @@ def _as_image(out: Tensor, inputs: list[Tensor]) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last) if torch.channels_last in formats else out
 
 
-def _as_tokens(out: Tensor, inputs: list[Tensor]) -> Tensor:
-    """Fused attention writes (batch, tokens, heads, width): the heads of a token are together already."""
+def _as_queries(out: Tensor, inputs: list[Tensor]) -> Tensor:
+    """Fused attention lays its result out as the queries, mostly as (batch, tokens, heads, width)."""
     q, k, v = inputs[:3]
     is_fused = out.dim() == 4 and q.shape[-1] == k.shape[-1] == v.shape[-1] and q.stride(-1) == 1
-    return out.transpose(1, 2).contiguous().transpose(1, 2) if is_fused else out
+    return torch.empty_like(q) if is_fused and out.shape == q.shape else out
 
 
 # Where torch's meta kernels say contiguous, and those that compute do not.
 LAYOUTS: Mapping[str, Callable[[Tensor, list[Tensor]], Tensor]] = {
     "conv2d": _as_image,
     "group_norm": _as_image,
-    "scaled_dot_product_attention": _as_tokens,
+    "scaled_dot_product_attention": _as_queries,
 }
 
 
@@ -570,8 +640,15 @@ def _strides(tensor: Tensor) -> tuple[int, ...]:
     return tensor.stride() if tensor.layout is torch.strided else ()
 
 
+def _check_quantised(tensor: Tensor, what: str) -> None:
+    if tensor.is_quantized:
+        raise TraceError(f"{what}, of {_dtype_name(tensor.dtype)}, {QUANTISED}")
+
+
 def _distinct_elements(tensor: Tensor) -> int:
-    """Its elements, where expanded (stride 0) dimensions count once."""
+    """Its elements, where expanded (stride 0) dimensions count once; of a sparse tensor, those that it holds."""
+    if tensor.layout in SPARSE:
+        return (tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()).numel()
     if tensor.layout is not torch.strided or 0 not in tensor.stride():
         return tensor.numel()
     strides = zip(tensor.shape, tensor.stride(), strict=True)
@@ -610,7 +687,7 @@ def _one_line(module: nn.Module | None) -> str:
     return type(module).__name__ if module is None or module._modules else " ".join(repr(module).split())
 
 
-def _user_line(error: Exception) -> str:
+def _user_line(error: BaseException) -> str:
     """``(net.py:12) `` of the innermost frame in the user's own code."""
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]

@@ -18,6 +18,11 @@ EXP = LOG = ERF = 8
 SIGMOID = 1 + EXP + 1 + DIV  # 1 / (1 + exp(-x))
 TANH = 1 + EXP + 1 + 1 + DIV  # (1 - e) / (1 + e), e = exp(-2x)
 SOFTPLUS = EXP + 1 + LOG  # log(1 + exp(x))
+COMPLEX_PRODUCT = 6  # (a + bi)(c + di): 4 multiplications, 2 additions
+COMPLEX_MAGNITUDE = 3 + SQRT  # sqrt(a^2 + b^2)
+# Of a complex fast Fourier transform of n points in all, times n log2 n: what radix 2 takes, and the nominal operation
+# count of Frigo & Johnson, "The Design and Implementation of FFTW3", Proc. IEEE 93(2), 2005.
+FFT_PER_POINT = 5
 
 ACTIVATIONS: Mapping[str, int] = {
     "relu": 1,  # max
@@ -62,6 +67,9 @@ ELEMENTWISE: Mapping[str, int] = {
     "addcdiv": DIV + 2,
     "pow": LOG + 1 + EXP,
     "float_power": LOG + 1 + EXP,
+    # round(x / scale) + zero point, clamped, and back; 1 / scale is made beforehand
+    "fake_quantize_per_tensor_affine": 7,
+    "fake_quantize_per_channel_affine": 7,
     "logit": DIV + LOG + 1,
     "hypot": 3 + SQRT,
 }
@@ -75,6 +83,7 @@ REDUCTIONS: Mapping[str, int] = {  # per element read
     ),
     "norm": 2,
     "linalg_vector_norm": 2,
+    "histc": 3,  # subtract, multiply, add to a bin
     "var": 4,  # mean, subtract, square, add
     "std": 4,
     "var_mean": 4,

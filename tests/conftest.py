@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,7 +26,31 @@ COLOUR_VARIABLES = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run every case of tests that are 'sampled'")
     parser.addoption("--overwrite", action="store_true", help="write golden files anew instead of comparing with them")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "sampled(every): of the cases of this test only one of so many is run, and with --all each of them"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Cases that say the same of one network after the other are sampled: all of them take minutes."""
+    if config.getoption("all"):
+        return
+    seen: Counter[str] = Counter()
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        test = item.nodeid.partition("[")[0]
+        (left if mark is not None and seen[test] % mark.args[0] else kept).append(item)
+        seen[test] += 1
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,7 +83,9 @@ def user_modules(tmp_path: Path) -> Iterator[None]:
     yield
     sys.path[:] = path
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+        folders = getattr(getattr(module, "__spec__", None), "submodule_search_locations", None)  # it has no file
+        places = [getattr(module, "__file__", None), *(folders or ())]
+        if any(str(place or "").startswith(str(tmp_path)) for place in places):
             del sys.modules[name]
 
 

@@ -342,6 +342,30 @@ def test_a_library_counts_with_its_version(monkeypatch: pytest.MonkeyPatch) -> N
     assert timm("1.0.0") not in (None, before)
 
 
+def test_a_library_counts_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit in place, which leaves the version as it is, is seen; a file that is no source is not looked at."""
+    monkeypatch.setattr(metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr(cache, "_is_editable", lambda library: False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "timm", raising=False)
+    source = tmp_path / "timm" / "models" / "net.py"
+    source.parent.mkdir(parents=True)
+    (tmp_path / "timm" / "__init__.py").touch()
+    source.write_text("width = 1")
+
+    def key() -> str | None:
+        return key_of("timm:resnet18", asked=ASKED, how=HOW)
+
+    before = key()
+    (source.parent / "notes.txt").write_text("nothing")
+    assert key() == before is not None
+    source.write_text("width = 10")
+    changed = key()
+    assert changed not in (before, None)
+    (source.parent / "other.py").touch()
+    assert key() not in (before, changed, None)
+
+
 def test_a_library_that_is_missing_or_being_developed_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     class Editable:
         def read_text(self, name: str) -> str:

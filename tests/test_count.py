@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from roofline.count import HANDLERS, canonical_name, conv_macs, is_counted
+from roofline.count import HANDLERS, canonical_name, conv_macs, cost, is_counted
+from roofline.graph import Op, Value
 from roofline.layers import KINDS, LayerTable, lower
 from roofline.trace import trace
 from roofline.vector_ops import ACTIVATIONS, ELEMENTWISE, NORMS, REDUCTIONS, SOFTMAXES, VECTOR_OPS_PER_ELEMENT
@@ -530,6 +531,65 @@ def test_a_projection_of_the_state_leaves_the_gates_their_vector_work() -> None:
     assert vector_ops(nn.LSTM(8, 16, proj_size=4), (5, 3, 8)) == vector_ops(nn.LSTM(8, 16), (5, 3, 8))
 
 
+def bf16(*shape: int) -> Tensor:
+    return tensor(*shape, dtype=torch.bfloat16)
+
+
+ENDS = tensor(4, dtype=torch.int32)
+GROUPED: dict[str, tuple[tuple[Tensor, Tensor], int, tuple[int, int]]] = {  # MACs, elements read of either operand
+    "rows, a matrix each group": ((bf16(24, 32), bf16(4, 32, 16)), 24 * 32 * 16, (24 * 32, 4 * 32 * 16)),
+    "fewer rows than matrices": ((bf16(3, 32), bf16(4, 32, 16)), 3 * 32 * 16, (3 * 32, 3 * 32 * 16)),
+    "one row": ((bf16(1, 32), bf16(4, 32, 16)), 32 * 16, (32, 32 * 16)),
+    "columns, a matrix each group": ((bf16(4, 8, 32), bf16(32, 24)), 8 * 32 * 24, (4 * 8 * 32, 32 * 24)),
+    "sums, in groups": ((bf16(8, 24), bf16(24, 16)), 8 * 24 * 16, (8 * 24, 24 * 16)),
+    "matrices": ((bf16(4, 8, 32), bf16(4, 32, 16)), 4 * 8 * 32 * 16, (4 * 8 * 32, 4 * 32 * 16)),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_grouped_product_is_one_matrix_for_each_row(name: str) -> None:
+    """Which of them it is, is data, and does not matter: of a mixture's experts a token meets so many, not all."""
+    (a, b), want, read = GROUPED[name]
+    batched = len(a.shape) == len(b.shape) == 3
+    outputs = {(2, 3): (a.shape[0], b.shape[-1]), (3, 2): (a.shape[-2], b.shape[-1])}
+    made = outputs.get((a.dim(), b.dim()), (4, a.shape[-2], b.shape[-1]))
+    op = grouped(a, b, None if batched else ENDS, made)
+    item = cost(op)
+    assert item is not None
+    assert item.reads is not None
+    assert (item.kind, item.macs) == ("linear", want)
+    assert tuple(elements for _, elements in item.reads[:2]) == read
+
+
+def grouped(a: Tensor, b: Tensor, ends: Tensor | None, made: tuple[int, ...]) -> Op:
+    """The op as it is recorded; not every pair of ranks runs on shapes alone."""
+    values = [
+        Value(tuple(a.shape), "bfloat16", "activation", a.numel(), 0),
+        Value(tuple(b.shape), "bfloat16", "parameter", b.numel(), 1),
+    ]
+    if ends is not None:
+        values.append(Value(tuple(ends.shape), "int32", "activation", ends.numel(), 2))
+    output = Value(made, "bfloat16", "activation", math.prod(made), 3, producer=0)
+    return Op(
+        "_grouped_mm", "aten._grouped_mm.default", tuple(values), {}, tuple(values), (output,), False, "", True, 1
+    )
+
+
+def test_a_mixture_of_experts_multiplies_each_token_by_its_own() -> None:
+    """Two experts of four a token: 2 x 8 rows, each by 32 x 64, of bf16 weights that are all read."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        ends = (x[:4, 0] * 0).to(torch.int32)
+        return F.grouped_mm(x.repeat_interleave(2, 0), self.experts, offs=ends)
+
+    model = Apply(forward, experts=nn.Parameter(bf16(4, 32, 64)))
+    layers = lower(trace(model, bf16(8, 32)), dtype="bf16")
+    row = layers.kind.tolist().index("linear")
+    assert layers.uncounted_ops == ()
+    assert layers.macs.sum() == layers.macs[row] == 16 * 32 * 64
+    assert layers.weight_bytes[row] == 2 * 4 * 32 * 64
+
+
 def test_a_bilinear_layer_and_an_outer_product() -> None:
     assert macs(nn.Bilinear(4, 5, 6), (2, 3, 4), (2, 3, 5)) == (2 * 3) * 6 * (4 * 5)
     assert macs(function_of(torch.addr), (3, 4), (3,), (4,)) == 3 * 4
@@ -670,6 +730,10 @@ VECTOR_OPS: dict[str, tuple[nn.Module, int]] = {
     "bilinear upsampling: 4 neighbours, multiply and add": (nn.Upsample(scale_factor=2, mode="bilinear"), 8 * 4 * X),
     "nearest upsampling moves bytes": (nn.Upsample(scale_factor=2), 0),
     "dropout in eval mode": (nn.Dropout(), 0),
+    "fake quantisation: there and back": (
+        function_of(lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)),
+        7 * X,
+    ),
 }
 
 
@@ -697,6 +761,65 @@ def test_attention_pays_for_its_scale_its_softmax_and_its_mask() -> None:
     attend = function_of(F.scaled_dot_product_attention)
     assert vector_ops(attend, *[(1, 4, 32, 16)] * 3) == scores * (1 + SOFTMAXES["softmax"])
     assert vector_ops(attend, *[(1, 4, 32, 16)] * 3, (32, 32)) == scores * (1 + SOFTMAXES["softmax"] + 1)
+
+
+# --- complex numbers ---------------------------------------------------------------------------------------------
+
+COMPLEX: dict[str, tuple[Callable[[Tensor], Any], int, int]] = {  # of 4 x 8: MACs, vector ops
+    "a product of matrices: four real ones": (lambda z: z @ z.t(), 4 * 4 * 8 * 4, 0),
+    "a convolution": (lambda z: F.conv1d(z[None], z[:, :, None].transpose(0, 1)), 4 * (8 * 8) * 4, 0),
+    "a sum: of both parts": (lambda z: z + z, 0, 2 * 32),
+    "a multiple": (lambda z: z * 2, 0, 2 * 32),
+    "a product: 4 multiplications, 2 additions": (lambda z: z * z, 0, 6 * 32),
+    "a magnitude: a^2 + b^2, and its root": (lambda z: z.abs(), 0, (3 + 4) * 32),
+    "its parts are there": (lambda z: torch.view_as_real(z)[..., 0].view(8, 4), 0, 0),
+    "an FFT: 5 n log2 n, n = 8": (lambda z: torch.fft.fft(z), 0, 4 * 5 * 8 * 3),
+    "an FFT of both dimensions: n = 32": (lambda z: torch.fft.fft2(z), 0, 5 * 32 * 5),
+    "back": (lambda z: torch.fft.ifft(z), 0, 4 * 5 * 8 * 3),
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_numbers_count_as_their_real_parts(name: str) -> None:
+    function, want_macs, want_vector_ops = COMPLEX[name]
+    layers = table(function_of(function), tensor(4, 8, dtype=torch.complex64))
+    assert layers.uncounted_ops == ()
+    assert layers.macs.sum() == want_macs
+    assert layers.vector_ops.sum() == want_vector_ops
+
+
+def test_the_transform_of_real_numbers_takes_half_the_work_there_and_back() -> None:
+    assert vector_ops(function_of(torch.fft.rfft), (4, 16)) == 4 * 5 * 16 * 4 / 2
+    there_and_back = function_of(lambda x: torch.fft.irfft2(torch.fft.rfft2(x), s=(4, 16)))
+    assert vector_ops(there_and_back, (3, 4, 16)) == 2 * (3 * 5 * 64 * 6 / 2)
+    assert vector_ops(function_of(lambda x: torch.fft.rfft(x, dim=0)), (1, 8)) == 0, (
+        "of one point there is nothing to do"
+    )
+
+
+def test_complex_numbers_are_two_wide() -> None:
+    layers = table(function_of(lambda z: z + z), tensor(4, 8, dtype=torch.complex64))
+    assert layers.input_bytes.tolist() == [2 * 32 * 8]
+    assert layers.output_bytes.tolist() == [32 * 8]
+
+
+# --- sparse matrices ---------------------------------------------------------------------------------------------
+
+ADJACENT = torch.tensor([[1.0, 0, 0, 2], [0, 3, 0, 0], [0, 0, 0, 0], [4, 0, 0, 5]])  # 5 of 16 entries
+SPARSE: dict[str, Callable[[Any, Tensor], Any]] = {
+    "torch.sparse.mm": lambda self, x: torch.sparse.mm(self.a, x),
+    "@": lambda self, x: self.a @ x,
+    "coalesced before": lambda self, x: self.a.coalesce() @ x,
+    "on the right": lambda self, x: x.t() @ self.a,
+    "transposed": lambda self, x: self.a.t() @ x,
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_each_entry_of_a_sparse_matrix_meets_one_row(name: str) -> None:
+    layers = table(Apply(SPARSE[name], a=ADJACENT.to_sparse()), (4, 6))
+    assert layers.uncounted_ops == ()
+    assert layers.macs.sum() == 5 * 6
 
 
 # --- bytes -------------------------------------------------------------------------------------------------------
@@ -839,7 +962,6 @@ def test_a_composite_op_is_taken_apart_and_never_counts_as_nothing(name: str) ->
 OPAQUE: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "bilinear": (F.bilinear, [(3, 8), (3, 6), (4, 8, 6)]),
     "cdist": (torch.cdist, [(3, 8), (5, 8)]),
-    "fft": (torch.fft.rfft, [(3, 8)]),
     "solve": (torch.linalg.solve, [(8, 8), (8, 8)]),
     "addr": (torch.addr, [(3, 4), (3,), (4,)]),
 }

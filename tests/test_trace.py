@@ -635,7 +635,7 @@ def test_strides_are_those_of_a_run_on_numbers(layout: str) -> None:
 
 
 def test_fused_attention_hands_tokens_on() -> None:
-    """CPU and CUDA write the heads of a token side by side, so that to bring them together is a view."""
+    """It lays its result out as the queries: to bring heads together that stand side by side is a view."""
 
     def attend(_: nn.Module, x: Tensor) -> Tensor:
         heads = x.view(2, 9, 4, 8).transpose(1, 2)

@@ -31,6 +31,7 @@ from roofline.exported.onnx_shapes import FOLDABLE
 from roofline.exported.sizes import Size, Wanted, check_elements, settle
 
 MAX_FILE_BYTES = 2**31  # protobuf's own limit of a message
+MAX_NODES = 2**20  # with functions inlined; a language model of 80 layers has some 10,000
 EXTERNAL, GRAPH, GRAPHS = 1, 5, 10  # onnx.TensorProto.DataLocation, onnx.AttributeProto.AttributeType
 DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 SCALES = 8  # real numbers that may be a Resize's scales, one a dimension, and no weights worth the name
@@ -106,7 +107,10 @@ def _parse(path: Path) -> Any:
     try:
         model = onnx.load(str(path), load_external_data=False)
         if model.functions:
+            _check_functions(model)
             model = inliner.inline_local_functions(model)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
     except Exception as error:  # protobuf and the inliner have errors of their own
         why = " ".join(str(error).split())
         raise ModelError(f"{path} is no whole ONNX file (damaged, or cut off): {why[:200]}") from error
@@ -119,6 +123,30 @@ def _parse(path: Path) -> Any:
                 f"knows up to {defs.onnx_opset_version()}: upgrade it"
             )
     return model
+
+
+def _check_functions(model: Any) -> None:
+    """Refuse a file whose functions call each other so often that a few lines become more nodes than memory holds."""
+    functions = {_function_key(function.name, function): function.node for function in model.functions}
+    lengths: dict[tuple[str, ...], int] = {}  # of functions, all that they call inlined
+
+    def length(nodes: Iterable[Any]) -> int:
+        total = 0
+        for node in nodes:
+            key = _function_key(node.op_type, node)
+            if key in functions and key not in lengths:
+                lengths[key] = 0  # of a function that calls itself, the inliner tells
+                lengths[key] = length(functions[key])
+            graphs = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+            total += lengths.get(key, 1) + sum(length(graph.node) for graph in graphs)
+        return total
+
+    if length(model.graph.node) > MAX_NODES:
+        raise ModelError(f"its functions, put in place of their calls, make more than {MAX_NODES:,} nodes")
+
+
+def _function_key(name: str, proto: Any) -> tuple[str, ...]:
+    return proto.domain, name, getattr(proto, "overload", "")  # which ONNX has since its version 1.16
 
 
 def _read(model: Any, folder: Path) -> _Graph:

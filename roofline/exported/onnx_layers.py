@@ -141,6 +141,13 @@ def _attention(call: Call) -> Result:
     return (out, key, value)
 
 
+@does(f"{OWN_DOMAIN}.Attention")
+def _attention_of_products(call: Call) -> Tensor:
+    query, key = call.tensor(0), call.tensor(1)
+    key = key.reshape(*query.shape[:-2], *key.shape[-2:])  # a view: the exporter has batch and heads as one dimension
+    return F.scaled_dot_product_attention(query, key, call.tensor(2), call.optional(3))
+
+
 @does("LSTM", "GRU", "RNN")
 def _recurrent(call: Call) -> Result:
     """One layer in one or both directions: weights are (directions, gates * hidden, in or hidden)."""

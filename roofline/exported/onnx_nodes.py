@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 OWN_DOMAIN = "roofline"  # of nodes that a pattern makes
@@ -67,7 +67,25 @@ def _tanh(x: str) -> Iterator[Pattern]:
 
 def _gelus(forms: Callable[[str], Iterator[Pattern]]) -> list[Pattern]:
     """x/2 (1 + erf(x / sqrt 2)), or with tanh (Hendrycks & Gimpel, arXiv:1606.08415), in any order of the factors."""
-    return [product for form in forms("x") for product in _times("x", form, 0.5)]
+    return [whole for form in forms("x") for whole in _times("x", form, 0.5)]
+
+
+def _attention() -> Iterator[Pattern]:
+    """softmax(q k^T / sqrt(d) + mask) v as PyTorch's exporters write their one op: each factor times the fourth root.
+
+    Attention that a model itself writes as products scales one factor, or the scores; it stays as it is.
+    """
+    transposed = [
+        ("Reshape", ("Transpose", ("Reshape", "k", "flat")), "whole"),
+        ("Reshape", ("Transpose", "k"), "whole"),
+        ("Transpose", "k"),
+    ]
+    for key, scale in product(transposed, ("s", ("Sqrt", "s"))):
+        scores = ("MatMul", ("Mul", "q", scale), ("Mul", key, scale))
+        for masked in (scores, ("Add", scores, "mask")):
+            shares = ("Softmax", masked)
+            yield ("MatMul", shares, "v")
+            yield ("MatMul", ("Where", ("IsNaN", shares), "zero", shares), "v")  # rows of which all is masked
 
 
 _CENTRED = ("Sub", "x", ("ReduceMean", "x"))
@@ -84,14 +102,17 @@ PATTERNS: Sequence[tuple[str, Sequence[Pattern], tuple[str, ...], Mapping[str, A
         {"axis": -1},
     ),
     ("Linear", [("Add", ("MatMul", "x", "w"), "b")], ("x", "w", "b"), {}),
+    ("Attention", list(_attention()), ("q", "k", "v", "mask"), {}),
 )
 COMMUTATIVE = frozenset({"Add", "Mul"})
-# What an op inside a pattern has to be set to: hard sigmoid as MobileNetV3 has it; means over the last axis.
+# What an op inside a pattern has to be set to: hard sigmoid as MobileNetV3 has it; means and shares over the last axis.
 SETTINGS: Mapping[str, Callable[[Node], bool]] = {
     "HardSigmoid": lambda node: (
         math.isclose(node.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-3) and node.attributes.get("beta", 0.5) == 0.5
     ),
     "ReduceMean": lambda node: list(node.attributes.get("axes", ())) == [-1],
+    "Softmax": lambda node: node.attributes.get("axis", -1 if node.version >= 13 else 1) == -1,
+    "Transpose": lambda node: list(node.attributes.get("perm", ())) in ([1, 0], [0, 2, 1], [0, 1, 3, 2]),
 }
 
 
@@ -114,20 +135,22 @@ def put_together(
             continue
         for op, patterns, names, attributes in PATTERNS:
             found = graph.match(index, patterns)
-            if found is None or gone & found[1] or (op == "Linear" and not _is_linear(found[0], ranks)):
+            if found is None or gone & found[1] or not _fits(op, found[0], ranks):
                 continue
             bound, inside = found
             root = nodes[index]
-            made[index] = replace(
-                root, op=f"{OWN_DOMAIN}.{op}", inputs=tuple(bound[name] for name in names), attributes=attributes
-            )
+            inputs = tuple(bound.get(name, "") for name in names)
+            made[index] = replace(root, op=f"{OWN_DOMAIN}.{op}", inputs=inputs, attributes=attributes)
             gone |= inside - {index}
             break
     return [made.get(index, node) for index, node in enumerate(nodes) if index not in gone]
 
 
-def _is_linear(bound: Mapping[str, str], ranks: Mapping[str, int]) -> bool:
-    return ranks.get(bound["w"]) == 2 and ranks.get(bound["b"]) == 1
+def _fits(op: str, bound: Mapping[str, str], ranks: Mapping[str, int]) -> bool:
+    """Whether the weights in it are what they have to be: a matrix and a vector; one number, or computed."""
+    if op == "Linear":
+        return ranks.get(bound["w"]) == 2 and ranks.get(bound["b"]) == 1
+    return op != "Attention" or ranks.get(bound["s"], 0) <= 1
 
 
 class _Graph:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sysconfig
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 from roofline.errors import ModelError
 
 _ONE_AT_A_TIME = threading.RLock()
+MAX_FRAMES = 5  # of a traceback: the innermost, as a recursion has a thousand
+_NOT_USERS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # as huggingface_hub and transformers document them
 
 
@@ -85,11 +88,21 @@ def offline() -> Iterator[None]:
 
 
 def where(error: BaseException) -> str:
-    """``net.py:12: NameError: ...``, in one line; the innermost line that is neither ours nor Python's own."""
+    """``net.py:30 -> net.py:12: NameError: ...``: a traceback in one line, cut to the frames of the user's own files.
+
+    Where it has none, as in a library that fails by itself, it is the innermost line that is not ours.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}"
-    ours = str(Path(__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((ours, "<frozen"))]
-    place = f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+    users = [frame for frame in frames if _is_users(frame.filename)]
+    ours = str(Path(__file__).parent)
+    others = [frame for frame in frames if not frame.filename.startswith((ours, "<frozen"))]
+    shown = [f"{frame.filename}:{frame.lineno}" for frame in users[-MAX_FRAMES:] or others[-1:]]
+    place = f"{' -> '.join(shown)}: " if shown else ""
     return f"{place}{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _is_users(file: str) -> bool:
+    """Whether a file is neither roofline's, nor Python's, nor of an installed package."""
+    return not file.startswith(_NOT_USERS) and not {"site-packages", "dist-packages"} & set(Path(file).parts)

@@ -83,6 +83,7 @@ def language_example(module: nn.Module, this: Pass, batch: int, *, is_prompt_giv
     Raises:
         ModelError: It keeps a state that is no cache of keys and values; a prompt whose state is not kept is fine.
     """
+    _check_positions(module, this, reference)
     kwargs: dict[str, Any] = {"input_ids": empty((batch, this.tokens), torch.int64)}
     parameters = inspect.signature(module.forward).parameters
     name = "cache" if "cache" in parameters else "past_key_values"  # as it was called before transformers renamed it
@@ -99,6 +100,25 @@ def language_example(module: nn.Module, this: Pass, batch: int, *, is_prompt_giv
     elif "use_cache" in parameters:
         kwargs["use_cache"] = False
     return Example(kwargs=kwargs, source=f"{this}" if is_prompt_given else f"{this} (the default)")
+
+
+def _check_positions(module: nn.Module, this: Pass, reference: str) -> None:
+    """Refuse more tokens than there are learned positions: without values, looking one up that is not there succeeds.
+
+    Positions that are computed, as rotary ones are, have no end; OPT's table begins with two that no token has.
+    """
+    network: Any = module  # transformers has no types
+    most = getattr(network.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or this.cached + this.tokens <= most:
+        return
+    words = network.get_input_embeddings()
+    for table in module.modules():
+        if isinstance(table, nn.Embedding) and table is not words and most <= table.num_embeddings <= most + 2:
+            entry = network.config.attribute_map.get("max_position_embeddings", "max_position_embeddings")
+            raise ModelError(
+                f"{reference} has {most} positions, and this pass needs {this.cached + this.tokens}: fewer tokens, or "
+                f"--arg {entry}={this.cached + this.tokens}"
+            )
 
 
 def _shapes(module: nn.Module, name: str, reference: str) -> list[Shape] | None:

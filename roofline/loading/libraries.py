@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from roofline.errors import ModelError, did_you_mean
+from roofline.loading.absent import absent, is_of
 from roofline.loading.building import build, offline, where
 from roofline.loading.inputs import Built, Example, image, image_example
 from roofline.loading.references import library_of
@@ -95,8 +97,13 @@ def _act_layer(act: object, reference: str) -> Any:
 
 @cache
 def _timm() -> Any:
-    torchvision_or_none()  # timm imports it
-    return _imported("timm")
+    """timm, also without the torchvision that it imports and that its networks do not need."""
+    try:
+        found = torchvision_or_none()
+    except ModelError:
+        found = None
+    with nullcontext() if found is not None else absent("torchvision"):
+        return _imported("timm")
 
 
 # --- torchvision ------------------------------------------------------------------------------------------------------
@@ -154,11 +161,11 @@ def torchvision_or_none() -> Any:
     try:
         return _imported("torchvision")
     except ModelError as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
+        if isinstance(error.__cause__, ModuleNotFoundError) and is_of(error.__cause__.name or "", "torchvision"):
             return None
         if "torchvision::" not in str(error):
             raise
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+    for name in [name for name in sys.modules if is_of(name, "torchvision")]:
         del sys.modules[name]  # half imported
     _declare_ops()
     return _imported("torchvision")

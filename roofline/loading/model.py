@@ -114,6 +114,10 @@ def _built(reference: str, arguments: Mapping[str, Any], weights: bool) -> Built
     if reference.endswith(".py"):
         raise ModelError(f"{reference} is a file; name a callable in it that returns a module: {reference}:make_net")
     refuse_weights(reference)
+    if ":" not in reference or models.knows(reference) or library_of(reference) is not None:
+        for name in ("prefill", "decode"):
+            if name in arguments:
+                raise ModelError(f"{reference} is no language model: {name} is for a config, {HUGGING_FACE}:PATH")
     if models.knows(reference) or ":" not in reference:
         return _of_zoo(reference, arguments, weights)
     if library_of(reference) is not None:

@@ -98,6 +98,23 @@ def _example(stated: Any, batch: int, source: str) -> Example:
     return Example(args=without_data(args), kwargs=without_data(kwargs), source=source)
 
 
+def named(reference: str) -> Any:
+    """What ``FILE.py:NAME`` or ``MODULE:NAME`` names.
+
+    Raises:
+        ModelError: The file or module does not import, or has nothing of that name.
+    """
+    place, _, name = reference.rpartition(":")
+    is_file = place.endswith(".py")
+    with _importing_from(Path(place).resolve().parent if is_file else Path.cwd()):
+        home = _import_file(Path(place)) if is_file else _import_module(place, reference)
+    found = getattr(home, name, None)
+    if found is None:
+        public = [key for key, value in vars(home).items() if isinstance(value, type) and not key.startswith("_")]
+        raise ModelError(f"{place} has no {name!r}.{did_you_mean(name, public)}")
+    return found
+
+
 # --- importing it -----------------------------------------------------------------------------------------------------
 
 

@@ -562,6 +562,20 @@ def test_layouts_are_torchs_memory_formats(tensor: Tensor) -> None:
     assert suggests_channels_last(value_of(tensor)) == is_channels_last
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m, x: x.sort(-1)[0],
+        lambda m, x: x.topk(3)[0],
+        lambda m, x: x.cumsum(-1),
+        lambda m, x: x.median(-1)[0],
+    ],
+    ids=["sort", "topk", "cumsum", "median"],
+)
+def test_what_orders_numbers_is_not_taken_for_a_sum(call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    assert of(call, meta(1, 196, 64)).kernel.tolist() == [FALLBACK]
+
+
 @settings(max_examples=200)
 @given(views())
 def test_axes_fold_where_a_reshape_is_a_view(tensor: Tensor) -> None:

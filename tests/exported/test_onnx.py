@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import warnings
 from pathlib import Path
@@ -66,27 +67,55 @@ def test_a_convolutional_network_is_the_live_one_with_its_norms_folded(name: str
     assert unfused.weight_bytes.sum() == unfused_live.weight_bytes[~is_norm].sum() + 4 * folded
 
 
-def test_a_transformer_block_of_op_set_23_is_the_live_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opset", [OPSET, 23], ids=["products and a softmax", "one node"])
+def test_a_transformer_block_is_the_live_one(tmp_path: Path, opset: int) -> None:
     network, ids = with_numbers(Block()), torch.zeros(2, 9, dtype=torch.int64)
-    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=23)
+    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=opset)
     live, found = lower(trace(network, ids), fusion="epilogue"), table_of(path, "epilogue")
     for column in ("name", "kind", "ops", "macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes"):
         assert getattr(found, column).tolist() == getattr(live, column).tolist(), column
     assert found.params == live.params
 
 
-def test_older_op_sets_have_attention_as_products_and_a_softmax(tmp_path: Path) -> None:
-    network, ids = with_numbers(Block()), torch.zeros(2, 9, dtype=torch.int64)
-    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=OPSET)
-    live, found = lower(trace(network, ids)), table_of(path)
-    assert found.macs.sum() == live.macs.sum()
-    assert found.weight_bytes.sum() == live.weight_bytes.sum()
-    rest = [row for row, name in enumerate(found.name) if name.startswith("attn") and "linear" not in found.ops[row]]
-    as_live = [row for row, kind in enumerate(live.kind) if kind == "attention" or live.name[row] == "attn.reshape"]
-    assert found.macs[rest].sum() == live.macs[as_live].sum() == 2 * (2 * 9 * 9 * 64)
-    outside = np.setdiff1d(np.arange(len(found)), rest), np.setdiff1d(np.arange(len(live)), as_live)
-    assert found.activation_bytes[outside[0]].sum() == live.activation_bytes[outside[1]].sum()
-    assert {"matmul", "softmax"} <= set(found.ops[rest])
+class Products(nn.Module):
+    """Attention that the network writes as products itself: its scores are kept in memory, and stay."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return ((q * 0.25) @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+class Attend(nn.Module):
+    """PyTorch's one op, with a mask if one is given."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(q, k, v, mask)
+
+
+@pytest.mark.parametrize("dynamo", [True, False], ids=["torch.export", "TorchScript"])
+@pytest.mark.parametrize(
+    ("network", "masked", "kinds"),
+    [
+        (Attend(), False, ["attention"]),
+        (Attend(), True, ["attention"]),
+        (Products(), False, ["elementwise", "matmul", "softmax", "matmul"]),
+    ],
+    ids=["one op", "with a mask", "products"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_attention_of_both_exporters_is_as_the_network_has_it(
+    tmp_path: Path, network: nn.Module, masked: bool, kinds: list[str], dynamo: bool
+) -> None:
+    inputs = (*(torch.zeros(2, 4, 9, 16) for _ in range(3)), *([torch.zeros(1, 1, 9, 9)] if masked else []))
+    path = tmp_path / "net.onnx"
+    if dynamo:
+        exported(network, inputs, path, opset_version=OPSET)
+    else:
+        torch.onnx.export(network.eval(), inputs, path, opset_version=OPSET, dynamo=False)
+    live, found = lower(trace(network, inputs)), table_of(path)
+    assert found.kind.tolist() == live.kind.tolist() == kinds
+    assert found.macs.sum() == live.macs.sum() == 2 * (2 * 4 * 9 * 9 * 16)
+    assert found.activation_bytes.tolist() == live.activation_bytes.tolist()
 
 
 def test_recurrent_layers_are_nodes_of_their_own(tmp_path: Path) -> None:
@@ -512,3 +541,32 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 def test_an_op_with_a_hundred_operands_takes_no_time(tmp_path: Path) -> None:
     nodes = [helper.make_node("Sigmoid", ["x"], ["s"]), helper.make_node("Mul", ["x", *["s"] * 99], ["y"])]
     refused(made(tmp_path / "net.onnx", nodes, [value("x", SHAPE)], ["y"], []), "'y' .Mul.")
+
+
+def calls(levels: int, times: int) -> Any:
+    """A file whose function f1 calls f0 `times` times, f2 likewise f1, and so on."""
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("own", 1)]
+
+    def function(name: str, op: str, domain: str, count: int) -> Any:
+        names = ["x", *(f"t{index}" for index in range(1, count)), "y"]
+        nodes = [helper.make_node(op, [a], [b], domain=domain) for a, b in itertools.pairwise(names)]
+        return helper.make_function("own", name, ["x"], ["y"], nodes, opsets)
+
+    functions = [function("f0", "Relu", "", 1)]
+    functions += [function(f"f{level + 1}", f"f{level}", "own", times) for level in range(levels)]
+    graph = helper.make_graph(
+        [helper.make_node(f"f{levels}", ["x"], ["y"], domain="own")], "calls",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+    )  # fmt: skip
+    return helper.make_model(graph, functions=functions, opset_imports=opsets)
+
+
+def test_functions_that_unfold_beyond_measure_are_refused(tmp_path: Path) -> None:
+    """3 levels of 4 calls are 64 nodes; 12 of 10, in a file of two kilobytes, would be 10^12."""
+    onnx.save(calls(3, 4), tmp_path / "few.onnx")
+    assert len(table_of(tmp_path / "few.onnx")) == 4**3
+    onnx.save(calls(12, 10), tmp_path / "many.onnx")
+    assert (tmp_path / "many.onnx").stat().st_size < 4096
+    with pytest.raises(ModelError, match=r"many\.onnx: its functions, put in place of their calls, make more than"):
+        load_exported(tmp_path / "many.onnx")

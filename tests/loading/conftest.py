@@ -7,11 +7,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from roofline.loading import libraries
+from roofline.loading.absent import is_of
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 
@@ -30,29 +32,31 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def torchvision_stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """In place of torchvision, a package that imports only once somebody has declared the ops of its compiled part."""
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_of(name, "torchvision", "timm")}
+    hidden = _hide("torchvision", "timm")
     monkeypatch.syspath_prepend(STAND_INS)
-    _forget()
     yield
-    _forget()
-    for name in [name for name in sys.modules if _is_of(name, "torchvision", "timm")]:
-        del sys.modules[name]
+    _hide("torchvision", "timm")
     sys.modules.update(hidden)
 
 
 @pytest.fixture
-def timm(no_network: None, request: pytest.FixtureRequest) -> None:
-    """timm, with a stand-in for torchvision where only that is missing."""
+def timm(no_network: None) -> None:
+    """timm, with or without torchvision."""
     if importlib.util.find_spec("timm") is None:
-        pytest.skip("timm is not installed: pip install timm")
-    if importlib.util.find_spec("torchvision") is None:
-        request.getfixturevalue("torchvision_stand_in")
+        pytest.skip("timm is not installed: pip install --no-deps timm")
 
 
-def _is_of(name: str, *packages: str) -> bool:
-    return name.partition(".")[0] in packages
+@pytest.fixture
+def fresh_timm(timm: None) -> Iterator[None]:
+    """timm as if it had never been imported, nor torchvision."""
+    hidden = _hide("torchvision", "timm")
+    yield
+    _hide("torchvision", "timm")
+    sys.modules.update(hidden)
 
 
-def _forget() -> None:
+def _hide(*packages: str) -> dict[str, ModuleType]:
+    """Take what was imported of them out of the import system, and out of what roofline remembers."""
     for known in (libraries.names, libraries._timm, libraries._torchvision, libraries.torchvision_or_none):
         known.cache_clear()
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if any(is_of(name, one) for one in packages)}

@@ -124,6 +124,30 @@ def test_a_window_keeps_no_more_than_itself() -> None:
     assert table(mistral, prefill=100).macs.sum() == llama_macs(100, 100), "a mask saves no work"
 
 
+def mixtral_macs(new: int, attended: int) -> int:
+    """Mixtral's layer (arXiv:2401.04088, section 2): a router over 6 experts, of which each token meets 2."""
+    width, mlp, heads, groups, head, experts = 96, 200, 8, 2, 20, 6
+    projections = 2 * width * heads * head + 2 * width * groups * head
+    mixture = width * experts + 2 * (3 * width * mlp)
+    return 2 * (new * (projections + mixture) + 2 * heads * head * new * attended) + width * 1000
+
+
+def test_a_mixture_of_experts_takes_those_that_a_token_meets() -> None:
+    mixtral = {
+        **LLAMA, "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "num_hidden_layers": 2,
+        "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": None, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    expert = 3 * 96 * 200
+    for asked, macs, read in (
+        ({"prefill": 64}, mixtral_macs(64, 64), 6),
+        ({"decode": 64}, mixtral_macs(1, 65), 2),  # one token reads no more experts than it meets
+    ):
+        rows = table(mixtral, **asked)
+        assert rows.uncounted_ops == ()
+        assert rows.macs.sum() == macs
+        assert rows.weight_bytes[rows.ops == "_grouped_mm"].sum() == 2 * read * expert * 2
+
+
 def test_the_weights_of_a_known_model() -> None:
     """Llama 3 8B, with the sizes of Table 3 of arXiv:2407.21783: it is called 8B, and tokens have two matrices."""
     llama3 = {
@@ -238,6 +262,22 @@ def test_what_has_no_such_pass_or_input() -> None:
     with pytest.raises(ModelError, match="no key/value cache of attention alone: give prefill, not decode"):
         load(write(mamba), arguments={"decode": 8})
     assert len(load(write(mamba), arguments={"prefill": 8}).inputs) == 1
+
+
+def test_no_more_tokens_than_learned_positions() -> None:
+    """GPT-2 looks its positions up (real weights would fail), OPT behind two more, Llama computes them."""
+    for arguments in ({"prefill": 1025}, {"decode": 1024}):
+        with pytest.raises(ModelError, match=r"has 1024 positions, .* needs 1025: .* --arg n_positions=1025"):
+            load(write(GPT2), arguments=arguments)
+    assert load(write(GPT2), arguments={"decode": 1023}).inputs
+    assert load(write(GPT2), arguments={"prefill": 1025, "n_positions": 1025}).inputs
+    opt = {
+        "model_type": "opt", "hidden_size": 48, "word_embed_proj_dim": 48, "num_hidden_layers": 1, "ffn_dim": 100,
+        "num_attention_heads": 4, "vocab_size": 300, "max_position_embeddings": 64,
+    }  # fmt: skip
+    with pytest.raises(ModelError, match="has 64 positions, and this pass needs 65"):
+        load(write(opt), arguments={"prefill": 65})
+    assert load(write({**LLAMA, "max_position_embeddings": 64}), arguments={"prefill": 65}).inputs
 
 
 @pytest.mark.parametrize(

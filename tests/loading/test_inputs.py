@@ -180,6 +180,7 @@ def test_the_zoo_is_nobodys_own_code(command: Callable[..., Any], monkeypatch: p
         (["--input", "ids:int46[1]"], "no dtype 'int46'"),
         (["--input", "ids:int64[1]", "--input", "ids:int64[2]"], "ids is given more than once"),
         (["--prefill", "4", "--decode", "4"], "two passes; give one of them"),
+        (["--prefill", "4"], "mobilenetv1 is no language model: prefill is for a config, hf:PATH"),
     ],
 )
 def test_what_is_wrong_with_an_input_is_said_in_one_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +111,43 @@ def test_a_network_of_timm_agrees_with_the_zoos() -> None:
     )
     assert ours.layers.macs.sum() == theirs.layers.macs.sum()
     assert ours.graph.params == theirs.graph.params
+
+
+BROKEN = {
+    "missing": None,
+    "a part that does not load": "raise ImportError('_C.so: undefined symbol')",
+    "ops that are declared nowhere": "raise RuntimeError('operator torchvision::deform_conv2d does not exist')",
+    "half of it": "import torchvision.ops\nfrom torchvision import nowhere",
+}
+
+
+@pytest.mark.usefixtures("fresh_timm")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_timm_does_without_torchvision(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which its networks need nothing. Afterwards torchvision is as it was: missing, or broken."""
+    code = BROKEN[kind]
+    if code is None:
+        monkeypatch.setitem(sys.modules, "torchvision", None)
+    else:
+        (tmp_path / "torchvision" / "ops").mkdir(parents=True)
+        (tmp_path / "torchvision" / "__init__.py").write_text(code)
+        (tmp_path / "torchvision" / "ops" / "__init__.py").write_text("def nms(boxes, scores, threshold): ...")
+        monkeypatch.syspath_prepend(tmp_path)
+    loaded = load("timm:resnet18")
+    assert sum(parameter.numel() for parameter in loaded.module.parameters()) == 11_689_512
+    with pytest.raises((ImportError, RuntimeError)):
+        import torchvision  # noqa: F401
+    with pytest.raises(
+        ModelError, match=r"torchvision\.ops\.misc\.FrozenBatchNorm2d, and torchvision is not"
+    ) as caught:
+        load("timm:resnet18", arguments={"norm_layer": "frozenbatchnorm2d"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("timm", "torchvision_stand_in")
+def test_timm_takes_a_torchvision_whose_compiled_part_does_not_load() -> None:
+    assert load("timm:resnet18").inputs[0].shape == (1, 3, 224, 224)
+    assert sys.modules["torchvision"].__doc__ is not None, "the stand-in's, which imports with its ops declared"
 
 
 @pytest.mark.usefixtures("timm")

@@ -52,6 +52,7 @@ def weights(module: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.sampled(4)
 def test_a_model_of_the_zoo_has_shapes_and_no_memory(name: str) -> None:
     state = torch.get_rng_state()
     loaded = load(name)
