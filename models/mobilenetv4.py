@@ -117,7 +117,7 @@ class UniversalInvertedBottleneck(nn.Module):
         *,
         start: int,
         mid: int,
-        expand: int,
+        expand: float,
         stride: int = 1,
         act: Activation = "relu",
         layer_scale: float | None = None,

@@ -40,6 +40,7 @@ PAGES: Mapping[str, str] = {  # schema without its version -> the module that dr
     "roofline/measurement": "measure_page",
     "roofline/fit": "fit_page",
     "roofline/validation": "validation_page",
+    "roofline/exploration": "space_page",
 }
 VERSION = "1"
 PLOTLYJS = ("inline", "cdn", "directory")

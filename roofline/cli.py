@@ -19,6 +19,7 @@ from roofline.commands.cache import cache
 from roofline.commands.calibrate import calibrate
 from roofline.commands.check import check
 from roofline.commands.compare import compare
+from roofline.commands.explore import explore
 from roofline.commands.fit import fit
 from roofline.commands.history import history
 from roofline.commands.hw import hw
@@ -51,8 +52,8 @@ def cli() -> None:
 
 
 for command in (
-    analyze, explain, compare, sweep, whatif, activations, fit, measure, history, calibrate, validate, check, report,
-    models, hw, cache,
+    analyze, explain, compare, sweep, explore, whatif, activations, fit, measure, history, calibrate, validate, check,
+    report, models, hw, cache,
 ):  # fmt: skip
     cli.add_command(command)
 

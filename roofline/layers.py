@@ -53,6 +53,59 @@ class UncountedOp:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Flow:
+    """The tensors that pass between the layers of a network of one input and one output, and those two.
+
+    The first five are columns of moves, in the order of the layers: a tensor, or a part of one, that a layer reads or
+    writes. Weights are none of them.
+
+    Attributes:
+        layer: Of which layer the move is.
+        tensor: Which tensor it moves; 0 is the network's input.
+        moved_bytes: How much of it.
+        is_written: Whether it is written there, not read.
+        is_external: Whether it is the network's input or output.
+        output: Which tensor is the network's output.
+        given_bytes: How much each layer reads of the network's input.
+        alive_bytes: The activation memory that is alive during each layer, the input and the output included.
+    """
+
+    layer: Ints
+    tensor: Ints
+    moved_bytes: Ints
+    is_written: NDArray[np.bool_]
+    is_external: NDArray[np.bool_]
+    output: int
+    given_bytes: Ints
+    alive_bytes: Ints
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors there are, the input included."""
+        return int(max(self.tensor.max(initial=0), self.output)) + 1
+
+    def reuse(self, activation_bytes: Ints) -> NDArray[np.object_]:
+        """Of each layer, the on-chip room with which each of its tensors stays on the chip, and its bytes.
+
+        A layer keeps its tensors where all of them, its activation bytes, fit. It reads one from the chip if it fits
+        itself and so did the layers that wrote it; it writes one to memory alone if one of these, or of the layers that
+        read it, does not fit. So a tensor is written to memory if and only if a layer reads it from there. The model's
+        own inputs and outputs always cross; a tensor that nothing reads stays with the layer that writes it.
+        """
+        needs = activation_bytes[self.layer]
+        kept, used = np.zeros((2, int(self.tensor.max(initial=0)) + 1), dtype=np.int64)
+        np.maximum.at(used, self.tensor, needs)  # the most that a layer which moves the tensor needs
+        np.maximum.at(kept, self.tensor[self.is_written], needs[self.is_written])  # and one which writes it
+        room = np.where(self.is_written, used[self.tensor], np.maximum(needs, kept[self.tensor]))
+        found: list[list[tuple[int, int]]] = [[] for _ in activation_bytes]
+        inner = ~self.is_external
+        moves = (column[inner].tolist() for column in (self.layer, room, self.moved_bytes))
+        for layer, room_bytes, moved_bytes in zip(*moves, strict=True):
+            found[layer].append((room_bytes, moved_bytes))
+        return _objects(map(tuple, found))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LayerTable:
     """The layers of one model, for one choice of fusion and dtype; all columns have the same length.
 
@@ -68,13 +121,14 @@ class LayerTable:
         input_bytes, output_bytes: Other tensors read and written; their sum is the activation bytes.
         external_bytes: Those activation bytes that are inputs of the model, or outputs of it.
         reuse: Finds, of each layer, the others, tensor by tensor, as pairs: the bytes of on-chip memory with which
-            these need not cross the memory bus (see `_Layers.reuse`), and how many they are. A function, as it takes
+            these need not cross the memory bus (see `Flow.reuse`), and how many they are. A function, as it takes
             its time and few devices ask; None where it is not known, so that all cross.
         unfused: Finds what each layer would move if each of its ops ran on its own, bytes (see `unfused_bytes`).
         fusion, dtype, fused_activations, transposes: The choices made.
         params: Parameters of the model, a shared one counted once.
         peak_activation_bytes: The most activation memory alive at once in execution order (a size, not a traffic).
         uncounted_ops: What no handler knows.
+        flow: Finds what joins the table to others (see `join`); None where that is not known.
     """
 
     name: NDArray[np.object_]
@@ -98,6 +152,7 @@ class LayerTable:
     uncounted_ops: tuple[UncountedOp, ...] = ()
     reuse: Callable[[], NDArray[np.object_]] | None = None
     unfused: Callable[[], Ints] | None = None
+    flow: Callable[[], Flow] | None = None
 
     def __post_init__(self) -> None:
         for column in COLUMNS:
@@ -140,12 +195,11 @@ class LayerTable:
             return np.asarray(large & (self.kind == "depthwise_conv"))
         return np.fromiter((ops.partition("+")[0] == layer_class for ops in self.ops), dtype=bool, count=len(self))
 
-    def take(self, chosen: NDArray[np.bool_]) -> LayerTable:
+    def take(self, chosen: NDArray[np.bool_] | slice) -> LayerTable:
         """The table with these layers alone; what is said of the whole model stays."""
         reuse, unfused = _chosen(self.reuse, chosen), _chosen(self.unfused, chosen)
-        return replace(
-            self, reuse=reuse, unfused=unfused, **{column: getattr(self, column)[chosen] for column in COLUMNS}
-        )
+        columns = {column: getattr(self, column)[chosen] for column in COLUMNS}
+        return replace(self, reuse=reuse, unfused=unfused, flow=None, **columns)
 
     def to_frame(self) -> pd.DataFrame:
         """The table as a pandas DataFrame, one row a layer."""
@@ -154,6 +208,7 @@ class LayerTable:
         return pd.DataFrame({column: getattr(self, column) for column in COLUMNS})
 
 
+FLOW_COLUMNS = ("layer", "tensor", "moved_bytes", "is_written", "is_external", "given_bytes", "alive_bytes")
 COLUMNS = (
     "name", "kind", "ops", "input_shape", "output_shape", "kernel", "macs", "vector_ops",
     "weight_bytes", "input_bytes", "output_bytes", "external_bytes",
@@ -211,10 +266,48 @@ def lower(
         fused_activations=frozenset(fused_activations),
         transposes=transposes,
         params=graph.params,
-        peak_activation_bytes=layers.peak_activation_bytes(),
+        peak_activation_bytes=int(layers.alive_bytes().max(initial=0)),
         uncounted_ops=_uncounted(graph, costs, groups, mem_bytes),
-        reuse=cache(lambda: _objects(layers.reuse())),
+        reuse=cache(lambda: layers.flow().reuse(_ints(map(sum, zip(input_bytes, output_bytes, strict=True))))),
         unfused=cache(lambda: _ints(layers.unfused_bytes(number) for number in range(len(groups)))),
+        flow=cache(layers.flow) if len(graph.inputs) == len(graph.outputs) == 1 else None,
+    )
+
+
+def join(parts: Sequence[LayerTable]) -> LayerTable:
+    """The layers of a network that is a chain of parts, each on the output of the one before.
+
+    It is what the whole network would be lowered to, but for the names, where no fusion reaches across the ends of a
+    part. The parts share no weights. Names start with the number of the part.
+
+    Raises:
+        RooflineError: A part has other than one input and one output, or was lowered with other choices.
+    """
+    first = parts[0]
+    choices = ("fusion", "dtype", "fused_activations", "transposes")
+    for part in parts:
+        if part.flow is None:
+            raise RooflineError("a part of a network must take one tensor and return one")
+        if any(getattr(part, choice) != getattr(first, choice) for choice in choices):
+            raise RooflineError("the parts of a network must be lowered with the same fusion and dtype")
+    columns: dict[str, Any] = {column: np.concatenate([getattr(part, column) for part in parts]) for column in COLUMNS}
+    columns["name"] = _objects(f"{number}.{name}" for number, part in enumerate(parts) for name in part.name)
+    columns["external_bytes"] = _joined_external(parts)
+    uncounted: dict[str, UncountedOp] = {}
+    for op in (op for part in parts for op in part.uncounted_ops):
+        before = uncounted.get(op.name, UncountedOp(op.name, 0, 0))
+        uncounted[op.name] = UncountedOp(op.name, before.calls + op.calls, before.mem_bytes + op.mem_bytes)
+    activation_bytes = columns["input_bytes"] + columns["output_bytes"]
+    flow = cache(lambda: _joined_flow(parts))
+    return LayerTable(
+        **columns,
+        **{choice: getattr(first, choice) for choice in choices},
+        params=sum(part.params for part in parts),
+        peak_activation_bytes=max(part.peak_activation_bytes for part in parts),
+        uncounted_ops=tuple(sorted(uncounted.values(), key=lambda op: -op.mem_bytes)),
+        reuse=cache(lambda: flow().reuse(activation_bytes)),
+        unfused=cache(lambda: np.concatenate([part.unfused_bytes for part in parts])),
+        flow=flow,
     )
 
 
@@ -337,43 +430,47 @@ class _Layers:
                     external[number] += transfer.bytes
         return sums["weight"], sums["input"], sums["output"], external
 
-    def reuse(self) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Of each layer, the on-chip room with which each of its tensors stays on the chip, and its bytes.
-
-        A layer keeps its tensors where all of them, its activation bytes, fit. It reads one from the chip if it fits
-        itself and so did the layers that wrote it; it writes one to memory alone if one of these, or of the layers that
-        read it, does not fit. So a tensor is written to memory if and only if a layer reads it from there. The model's
-        own inputs and outputs always cross; a tensor that nothing reads stays with the layer that writes it.
-        """
-        active = [sum(t.bytes for t in self.transfers(n) if t.role != "weight") for n in range(len(self.groups))]
+    def flow(self) -> Flow:
+        """The tensors that pass between the layers, of a graph of any number of inputs and outputs."""
+        number_of: dict[int, int] = {id(value): number for number, value in enumerate(self.graph.inputs)}
         tensor_of: dict[int, int] = {}  # a written value -> the tensor it is, or is a part of
         latest: dict[int, int] = {}  # storage -> the tensor that was last written there
-        kept: dict[int, int] = {}  # tensor -> the most that a layer which writes it needs
-        used: dict[int, int] = {}  # and the most that one which writes or reads it needs
-        found: list[list[tuple[int, int, bool]]] = []  # of each layer: tensor, bytes, whether it writes them
-        for number, (group, needs) in enumerate(zip(self.groups, active, strict=True)):
-            own, moving = set(group.ops), []
+        moves: list[tuple[int, int, int, bool, bool]] = []
+        given_bytes = [0] * len(self.groups)
+        for number, group in enumerate(self.groups):
+            own = set(group.ops)
             for value, elements in self._reads[number]:
                 root = value.root
-                if not self._is_weight(value) and root.producer not in own and id(root) not in self._given:
-                    tensor = tensor_of.get(id(root), id(root))
-                    used[tensor] = max(used.get(tensor, 0), needs)
-                    moving.append((tensor, elements * self._bytes_of(value), False))
+                if self._is_weight(value) or root.producer in own:
+                    continue
+                size, is_given = elements * self._bytes_of(value), id(root) in self._given
+                given_bytes[number] += size if is_given else 0
+                tensor = tensor_of.get(id(root), id(root))
+                moves.append((number, tensor, size, False, is_given))
             for value, elements in (written for index in group.ops for written in self._op_writes(index)):
                 if id(value) not in self._inner:
                     tensor = id(value)
                     if elements < self.graph.storage_elements.get(value.storage, 0):  # in place, a part of another
                         tensor = latest.get(value.storage, tensor)
                     tensor_of[id(value)] = latest[value.storage] = tensor
-                    kept[tensor], used[tensor] = (max(of.get(tensor, 0), needs) for of in (kept, used))
-                    if id(value) not in self._returned:
-                        moving.append((tensor, elements * self._bytes_of(value), True))
-            found.append(moving)
-        for needs, moving in zip(active, found, strict=True):
-            yield tuple(
-                (used[tensor] if is_written else max(needs, kept.get(tensor, 0)), size)
-                for tensor, size, is_written in moving
-            )
+                    is_returned = id(value) in self._returned
+                    moves.append((number, tensor, elements * self._bytes_of(value), True, is_returned))
+        outputs = [tensor_of.get(id(value.root), id(value.root)) for value in self.graph.outputs]
+        for tensor in (*outputs, *(move[1] for move in moves)):
+            number_of.setdefault(tensor, len(number_of))
+        columns = np.array(
+            [(layer, number_of[tensor], *rest) for layer, tensor, *rest in moves], dtype=np.int64
+        ).reshape(-1, 5)
+        return Flow(
+            layer=columns[:, 0],
+            tensor=columns[:, 1],
+            moved_bytes=columns[:, 2],
+            is_written=columns[:, 3].astype(bool),
+            is_external=columns[:, 4].astype(bool),
+            output=number_of[outputs[0]] if outputs else -1,
+            given_bytes=_ints(given_bytes),
+            alive_bytes=self.alive_bytes(),
+        )
 
     def transfers(self, number: int) -> Iterator[Transfer]:
         """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""
@@ -405,11 +502,9 @@ class _Layers:
     def _bytes_of(self, value: Value) -> int:
         return self.width if value.dtype in FLOATING else _fixed_bytes(value.dtype, self.width)
 
-    def peak_activation_bytes(self) -> int:
-        """The largest sum of activation storages that are alive during one layer, in bytes."""
+    def alive_bytes(self) -> Ints:
+        """The sum of the activation storages that are alive during each layer, in bytes."""
         layers = len(self.groups)
-        if not layers:
-            return 0
         first: dict[int, tuple[int, Value]] = {value.storage: (0, value) for value in self.graph.inputs}
         for index, number in sorted(self._layer_of.items()):
             for value in self.graph.ops[index].outputs:
@@ -417,12 +512,12 @@ class _Layers:
                     first.setdefault(value.storage, (number, value))
         kept = {value.storage for value in self.graph.outputs}
         change = np.zeros(layers + 1, dtype=np.int64)
-        for storage, (start, value) in first.items():
+        for storage, (start, value) in first.items() if layers else ():
             end = layers - 1 if storage in kept else max(start, self._read_last.get(storage, start))
             size = self.graph.storage_elements[storage] * self._bytes_of(value)
             change[start] += size
             change[end + 1] -= size
-        return int(np.cumsum(change).max())
+        return np.cumsum(change[:-1])
 
 
 def _fixed_bytes(dtype: str, width: int) -> int:
@@ -478,7 +573,71 @@ def _uncounted(
     return tuple(sorted(found.values(), key=lambda op: -op.mem_bytes))
 
 
-def _chosen(column: Callable[[], NDArray[Any]] | None, chosen: NDArray[np.bool_]) -> Callable[[], NDArray[Any]] | None:
+def _joined_external(parts: Sequence[LayerTable]) -> Ints:
+    """Of each layer of a chain, what it moves of the input of its first part and of the output of its last."""
+    found = [np.zeros_like(part.external_bytes) for part in parts]
+    found[0] = found[0] + _flow(parts[0]).given_bytes
+    found[-1] = found[-1] + parts[-1].external_bytes - _flow(parts[-1]).given_bytes
+    return np.concatenate(found)
+
+
+def _joined_flow(parts: Sequence[LayerTable]) -> Flow:
+    """The flow through a chain."""
+    flows = [_flow(part) for part in parts]
+    together = {column: np.concatenate([getattr(flow, column) for flow in flows]) for column in FLOW_COLUMNS}
+    return chained(
+        Flow(**together, output=0),
+        moves=np.array([len(flow.layer) for flow in flows]),
+        layers=np.array([len(part) for part in parts]),
+        tensors=np.array([flow.tensors for flow in flows]),
+        outputs=np.array([flow.output for flow in flows]),
+        begins=np.arange(len(parts)) == 0,
+    )
+
+
+def chained(flow: Flow, *, moves: Ints, layers: Ints, tensors: Ints, outputs: Ints, begins: NDArray[np.bool_]) -> Flow:
+    """Link parts to chains, many at once: the input of a part is the output of the one before.
+
+    Args:
+        flow: The columns of all parts, one part after the other, in numbers of its own each.
+        moves, layers, tensors: How many of them each part has.
+        outputs: Which tensor of each part is its output.
+        begins: Whether a part is the first of a chain.
+
+    Returns:
+        The flow through all chains, in numbers of their own; its output is that of the last.
+    """
+    ends = np.append(begins[1:], True)
+    first_layer, first_tensor = (np.cumsum(sizes) - sizes for sizes in (layers, tensors))
+    output = first_tensor + outputs
+    given = np.append(0, output[:-1])
+    given[begins] = first_tensor[begins]
+    for part in np.flatnonzero(outputs == 0):  # it returns what it was given
+        output[part] = given[part]
+        if not ends[part]:
+            given[part + 1] = output[part]
+    is_given = flow.tensor == 0
+    is_crossing = np.where(flow.is_written, np.repeat(ends, moves), np.repeat(begins, moves))
+    return Flow(
+        layer=flow.layer + np.repeat(first_layer, moves),
+        tensor=np.where(is_given, np.repeat(given, moves), flow.tensor + np.repeat(first_tensor, moves)),
+        moved_bytes=flow.moved_bytes,
+        is_written=flow.is_written,
+        is_external=flow.is_external & is_crossing,
+        output=int(output[-1]),
+        given_bytes=np.where(np.repeat(begins, layers), flow.given_bytes, 0),
+        alive_bytes=flow.alive_bytes,
+    )
+
+
+def _flow(part: LayerTable) -> Flow:
+    assert part.flow is not None, "join has looked"
+    return part.flow()
+
+
+def _chosen(
+    column: Callable[[], NDArray[Any]] | None, chosen: NDArray[np.bool_] | slice
+) -> Callable[[], NDArray[Any]] | None:
     """A column that is found when it is asked for, of these layers alone."""
     return None if column is None else lambda: column()[chosen]
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from roofline.errors import SavedError
 from roofline.saved_analysis import Analysis, Comparison, Sweep, WhatIf, comparison_fits, sweep_fits, whatif_fits
+from roofline.saved_exploration import Exploration, exploration_fits
 from roofline.saved_fields import InputShape
 from roofline.saved_measurement import Activations, Elementwise, Run, activations_fit, elementwise_fits
 from roofline.saved_validation import Fit, Validation, validation_fits
@@ -30,7 +31,7 @@ MAX_BYTES = 256 * 10**6  # a result of 300 layers has 150 kB
 
 
 def load_saved(path: str | Path) -> dict[str, Any]:
-    """Read a saved analysis, sweep, comparison, what-if, fit, measurement, validation or comparison of activations.
+    """Read a saved result of any kind: those of `SCHEMAS`, which `roofline report` draws.
 
     Raises:
         SavedError: There is no such file, it is not JSON, no result of roofline, of a schema that this version does
@@ -186,4 +187,5 @@ SCHEMAS: Mapping[str, tuple[int, Any, Callable[..., object]]] = {  # newest vers
     "elementwise": (1, Elementwise, elementwise_fits),
     "fit": (1, Fit, lambda fit: fit),
     "validation": (1, Validation, validation_fits),
+    "exploration": (1, Exploration, exploration_fits),
 }

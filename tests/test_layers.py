@@ -24,7 +24,7 @@ from roofline.errors import RooflineError
 from roofline.fuse import fuse
 from roofline.graph import Graph
 from roofline.hardware import ACTIVATIONS, LAYER_CLASSES
-from roofline.layers import DTYPE_BYTES, KINDS, LayerTable, UncountedOp, lower, main_op
+from roofline.layers import COLUMNS, DTYPE_BYTES, KINDS, LayerTable, UncountedOp, join, lower, main_op
 from roofline.trace import trace
 
 WIDTHS = [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)]
@@ -1159,3 +1159,69 @@ def test_what_stays_inside_a_layer_has_no_reader_outside(net: RandomNet) -> None
         others = set(range(len(graph.ops))) - set(layer)
         elsewhere = {id(v.root) for i in others if not graph.ops[i].is_view for v in graph.ops[i].inputs}
         assert not inside & (elsewhere | returned)
+
+
+# --- a chain of parts -------------------------------------------------------------------------------------------------
+
+
+class Link(nn.Module):
+    """A part of a chain: nothing fuses across convolutions at its ends. (B, 4, 4, 4) -> the same shape."""
+
+    def __init__(self, net: RandomNet) -> None:
+        super().__init__()
+        net.steps = [step for step in net.steps if step.what != "head"]  # which leaves no map
+        net.outputs = [len(net.steps)]  # the last tensor
+        chans = trace(net, maps(4)).outputs[0].shape[1]
+        self.first, self.net, self.last = conv1x1(4, 4), net, conv1x1(chans, 4)
+        self.pool = nn.AdaptiveAvgPool2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (x,) = self.net(self.first(x))
+        x = self.last(self.pool(x))
+        return x
+
+
+@laws
+@given(st.lists(networks(), min_size=1, max_size=3), st.sampled_from(["none", "epilogue"]), st.booleans())
+def test_a_chain_costs_what_its_parts_do(nets: list[RandomNet], fusion: str, transposes: bool) -> None:
+    """In every column but the names, and in all that is found when it is asked for."""
+    links = [Link(net) for net in nets]
+    *parts, whole = (
+        lower(trace(net, maps(4)), fusion=fusion, dtype="int8", transposes=transposes)
+        for net in (*links, nn.Sequential(*links))
+    )
+    joined = join(parts)
+    for column in COLUMNS:
+        if column != "name":
+            assert getattr(joined, column).tolist() == getattr(whole, column).tolist(), column
+    assert joined.reuse is not None
+    assert whole.reuse is not None
+    assert joined.reuse().tolist() == whole.reuse().tolist()
+    assert joined.unfused_bytes.tolist() == whole.unfused_bytes.tolist()
+    assert (joined.params, joined.peak_activation_bytes) == (whole.params, whole.peak_activation_bytes)
+    assert len(set(joined.name)) == len(joined)
+
+
+def test_a_chain_of_chains_is_the_same_chain() -> None:
+    part = lower(trace(nn.Sequential(conv1x1(4, 8), conv1x1(8, 4)), maps(4)))
+    flat, nested = join([part] * 3), join([part, join([part, part])])
+    assert flat.reuse is not None
+    assert nested.reuse is not None
+    assert flat.reuse().tolist() == nested.reuse().tolist()
+    assert flat.external_bytes.tolist() == nested.external_bytes.tolist() == [256, 0, 0, 0, 0, 256]
+
+
+def test_uncounted_ops_of_parts_add_up() -> None:
+    part = lower(trace(Net(lambda net, x: torch.special.bessel_j0(x)), maps(4)), dtype="int8")
+    assert join([part, part]).uncounted_ops == (UncountedOp("special_bessel_j0", 2, 256),)
+
+
+def test_what_cannot_be_joined() -> None:
+    part = lower(trace(conv1x1(4, 4), maps(4)))
+    two = lower(trace(Net(lambda net, x: (x + 1, x + 2)), maps(4)))
+    with pytest.raises(RooflineError, match="a part of a network must take one tensor and return one"):
+        join([part, two])
+    with pytest.raises(RooflineError, match="the parts of a network must be lowered with the same fusion and dtype"):
+        join([part, lower(trace(conv1x1(4, 4), maps(4)), dtype="int8")])
+    with pytest.raises(RooflineError, match="a part of a network must take one tensor and return one"):
+        join([part.take(np.array([True]))])

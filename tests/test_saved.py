@@ -27,6 +27,7 @@ from roofline.saved import SCHEMAS, load_analysis, load_saved
 from roofline.sweep import sweep
 from roofline.units import printable
 from roofline.whatif import whatif
+from tests.explored import summed_up
 from tests.fit_rows import known, network
 from tests.measurement.runs import with_everything
 from tests.timed_activations import compared, timed_each
@@ -56,6 +57,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "elementwise": json.loads(timed_each(["relu", "silu"]).to_json()),
     "fit": json.loads(infer(known((), [network(seed) for seed in range(5)]), device="d", terms=()).to_json()),
     "validation": json.loads(validated().to_json()),
+    "exploration": summed_up(8),
 }
 
 

@@ -1,0 +1,1 @@
+"""Whole design spaces: draw networks, count and predict them, on one machine or a cluster, and look at all of them."""
