@@ -18,7 +18,7 @@ LATENCIES = ("latency_s", "reference_latency_s", "kernel_latency_s")
 COLUMNS = (
     "model", "reference", "device", "mode", "dtype", "batch", "threads", "input_shape", "params",
     *(f"{latency.removesuffix('_s')}_{part}_s" for latency in LATENCIES for part in (*SUMMARY, "low", "high")),
-    "samples", "left_out", "between_process", "machine_factor", "cores_used", "status", "flags",
+    "samples", "left_out", "between_process", "machine_factor", "cores_used", "status", "flags", "tag", "worker",
 )  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def _row(each: Plain) -> dict[str, Any]:
         "params": each["model"]["params"],
         "samples": each["reference_latency_s"]["n"],
         "flags": " ".join(f"{flag}:{count}" for flag, count in each["flags"].items()),
+        "tag": each.get("tag"),
+        "worker": each.get("worker"),
         **{key: each[key] for key in same},
     }
     for latency in LATENCIES:

@@ -72,7 +72,7 @@ def page(data: Plain) -> Page:
                  "height": 90 + 22 * max(1, len(_slowest(each["layers"])))}
                 for i, each in enumerate(layered)
             ],
-            "environment_table": environment_table(data["environment"]),
+            "environment_table": environment_table(words.environments(data)),
         },
         figures=figures,
         data={},

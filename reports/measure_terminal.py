@@ -94,3 +94,14 @@ def progress_line(told: Any) -> str:
     parts.append(f"{told.done} of {told.models} done")
     parts.append(f"{told.left_s:.0f} s left at most")
     return printable(", ".join(parts))
+
+
+def fleet_line(told: Any) -> str:
+    """How far a fleet is, in a line: `roofline.measurement.fleet.Progress` in words."""
+    parts = [f"{told.done} of {told.total} measured"]
+    if told.failed:
+        parts.append(f"{told.failed} failed")
+    parts.append(f"{told.workers} worker{'' if told.workers == 1 else 's'}")
+    if told.running:
+        parts.append(f"at work: {', '.join(told.running)}")
+    return printable(", ".join(parts))

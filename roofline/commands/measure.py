@@ -1,10 +1,10 @@
-"""`roofline measure`: models timed on the local device."""
+"""`roofline measure`: models timed on the local device, or on the workers of a cluster."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from roofline.units import printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from roofline.measurement.fleet import Progress as FleetProgress
     from roofline.measurement.result import Run
     from roofline.measurement.session import Progress
 
@@ -70,6 +71,10 @@ if TYPE_CHECKING:
 @click.option("--db", type=click.Path(path_type=Path), metavar="FILE",
               help="Database to keep the results in; one in the user's data directory if not given.")  # fmt: skip
 @click.option("--no-db", is_flag=True, help="Keep nothing: no result, and no reference state.")
+@click.option("--scheduler", metavar="ADDRESS",
+              help="Measure on the workers of this Dask scheduler, as in tcp://head:8786.")  # fmt: skip
+@click.option("--tag", "tags", multiple=True, metavar="TAG",
+              help="With --scheduler: measure on a worker with this resource; may be given again.")  # fmt: skip
 @FORMAT
 @OUTPUT
 @click.option(
@@ -100,16 +105,18 @@ def measure(
     samples: Path | None,
     db: Path | None,
     no_db: bool,
+    scheduler: str | None,
+    tags: tuple[str, ...],
     format: str | None,
     output: Path | None,
     top: int,
     pages: Pages,
 ) -> None:
-    """Time models on this machine.
+    """Time models on this machine, or on those of a cluster.
 
     Models take turns in random order until the median of each is known, with an anchor timed beside every sample that
     tells how fast the machine is just then. Weights and inputs are random. Ctrl-C keeps what there is. Exit code 3 says
-    that the machine was too noisy to judge by the figures.
+    that the machine was too noisy to judge by the figures. With --scheduler each model is measured once for each tag.
     """
     output = None if output == Path("-") else output
     format = format_of(format, output)
@@ -118,6 +125,10 @@ def measure(
         raise click.UsageError("--db and --no-db exclude each other")
     if no_db and new_reference:
         raise click.UsageError("--new-reference keeps a reference state, and --no-db keeps nothing")
+    if tags and scheduler is None:
+        raise click.UsageError("--tag names workers of a cluster: give its --scheduler")
+    if scheduler is not None and new_reference:
+        raise click.UsageError("--new-reference is for one machine: run it there, without --scheduler")
     if samples is not None:
         from roofline.measurement.samples import check_name
 
@@ -128,12 +139,16 @@ def measure(
 
     references = list(dict.fromkeys(name for model in models for name in expand(model)))
     keeps = not no_db and _can_keep(db)
-    with redirect_stdout(sys.stderr), live_line(told) as progress:  # what the user's own file prints is no part of it
+    words_of: Callable[[Any], str] = told if scheduler is None else fleet_told
+    with (
+        redirect_stdout(sys.stderr),  # what the user's own file prints is no part of it
+        live_line(words_of) as progress,
+    ):
         run = _measured(
-            references, device=device, threads=threads, dtype=dtype, batch=batch, input_size=input_size,
-            arguments=named_once(arguments), mode=mode, l2=l2, processes=processes, per_layer=per_layer, rounds=rounds,
-            max_s=max_time, target=target, seed=seed, keep_memory=not system_allocator, quiet_wait_s=quiet_wait,
-            progress=progress,
+            references, scheduler, tags, device=device, threads=threads, dtype=dtype, batch=batch,
+            input_size=input_size, arguments=named_once(arguments), mode=mode, l2=l2, processes=processes,
+            per_layer=per_layer, rounds=rounds, max_s=max_time, target=target, seed=seed,
+            keep_memory=not system_allocator, quiet_wait_s=quiet_wait, progress=progress,
             reference_state=api.ANEW if new_reference else api.READ if no_db else api.KEPT,
         )  # fmt: skip
     problems = _keep(run, db, keeps, samples)
@@ -175,12 +190,16 @@ def _can_keep(db: Path | None) -> bool:
     return True
 
 
-def _measured(references: Sequence[str], **options: Any) -> Run:
+def _measured(references: Sequence[str], scheduler: str | None, tags: Sequence[str], **options: Any) -> Run:
     """What was measured; nothing, where Ctrl-C came before there was a sample."""
     from roofline.measurement import api
     from roofline.measurement.result import Run
 
     try:
+        if scheduler is not None:
+            from roofline.measurement.fleet import measure_on_fleet
+
+            return measure_on_fleet(references, scheduler=scheduler, tags=tags, **options)
         return api.measure_models(references, **options)
     except KeyboardInterrupt:
         return Run(measurements=(), is_interrupted=True)
@@ -229,6 +248,7 @@ def _answer(run: Run, format: str, output: Path | None, top: int) -> None:
 def _how_to_go_on(run: Run, references: Sequence[str]) -> str:
     """After Ctrl-C: what is done, and the command that measures the rest."""
     done = {each.reference for each in run.measurements if not each.is_interrupted}
+    done -= {failure.model for failure in run.failures if failure.tag}  # of a fleet: not all tags are done with it
     left = [reference for reference in references if reference not in done]
     said = f"Interrupted: {len(done)} of {len(references)} models are done"
     if not left:
@@ -245,3 +265,10 @@ def told(progress: Progress) -> str:
     from roofline.reports.measure_terminal import progress_line
 
     return progress_line(progress)
+
+
+def fleet_told(progress: FleetProgress) -> str:
+    """How far a fleet is, in a line."""
+    from roofline.reports.measure_terminal import fleet_line
+
+    return fleet_line(progress)

@@ -50,13 +50,16 @@ class Request:
     reference_state: str = KEPT
     anchor_reference_s: tuple[float, ...] | None = None
 
-    def check(self) -> None:
+    def check(self, *, is_here: bool = True) -> None:
         """Find out before the work what is wrong.
+
+        Args:
+            is_here: Whether this machine is the one to measure on.
 
         Raises:
             MeasurementError: Something is.
         """
-        subject.check_request(self.device, self.dtype, self.mode)
+        subject.check_request(self.device, self.dtype, self.mode, is_here=is_here)
         if self.l2 not in CACHES:
             raise MeasurementError(f"unknown state of the L2 cache {self.l2!r} (known: {', '.join(CACHES)})")
         if self.l2 != "hot" and self.device != "cuda":
@@ -196,13 +199,23 @@ def measure_models(
     )
 
 
-def _request(options: Mapping[str, Any]) -> Request:
+def _request(options: Mapping[str, Any], *, is_here: bool = True) -> Request:
+    """The request of some options, checked.
+
+    Args:
+        options: As `measure` has them.
+        is_here: Whether this machine is the one to measure on.
+
+    Raises:
+        MeasurementError: Something is wrong with it.
+        TypeError: There is no such option.
+    """
     try:
         request = Request(**options)
     except TypeError as error:  # an unknown option
         raise TypeError(str(error).replace("Request.__init__()", "measure()")) from None
     request = replace(request, arguments=dict(request.arguments or {}))
-    request.check()
+    request.check(is_here=is_here)
     return request
 
 

@@ -33,6 +33,7 @@ def measure_in_processes(
     processes: int,
     progress: Callable[[Progress], None] | None = None,
     command: Sequence[str] = (sys.executable, *WORKER),
+    variables: Mapping[str, str] | None = None,
     clock: Clock | None = None,
 ) -> Run:
     """Measure in fresh processes, one after the other, all at the reference state of the first.
@@ -43,6 +44,7 @@ def measure_in_processes(
         processes: How many processes.
         progress: Called with how far it is.
         command: What a process runs.
+        variables: Its environment variables; those of this process if None.
         clock: Tells how long the processes so far have taken; that of the system if None.
 
     Returns:
@@ -70,7 +72,7 @@ def measure_in_processes(
 
         asked = {"references": list(references), "request": own.to_dict(), "process": number}
         try:
-            runs.append(_run(command, asked, tell))
+            runs.append(_run(command, asked, tell, variables))
             is_interrupted = runs[-1].is_interrupted
         except KeyboardInterrupt:
             is_interrupted = True
@@ -91,7 +93,12 @@ class _NoAnswer(MeasurementError):
     """A process ended otherwise than it should, which says nothing of the next one."""
 
 
-def _run(command: Sequence[str], asked: Mapping[str, Any], progress: Callable[[Progress], None]) -> Run:
+def _run(
+    command: Sequence[str],
+    asked: Mapping[str, Any],
+    progress: Callable[[Progress], None],
+    variables: Mapping[str, str] | None = None,
+) -> Run:
     """One process: the request as JSON on its stdin; lines of JSON with progress, and the run, on its stdout.
 
     Raises:
@@ -99,8 +106,14 @@ def _run(command: Sequence[str], asked: Mapping[str, Any], progress: Callable[[P
         KeyboardInterrupt: It was stopped by hand before it had a result.
     """
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
-    ) as worker:  # in a session of its own, so that Ctrl-C reaches it through this process, once
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=variables,
+        start_new_session=True,  # so that Ctrl-C reaches it through this process, once
+    ) as worker:
         assert worker.stdin is not None
         assert worker.stdout is not None
         answer: dict[str, Any] = {}

@@ -200,6 +200,9 @@ class Measurement:
         layers: The time of each layer, as `roofline.measurement.per_layer` gives it; None if not asked for.
         samples: All samples, those left out too.
         environment: Where it was measured.
+        tag: The tag of the worker that measured it; empty where that was this machine.
+        worker: The name of that worker.
+        anchor: The anchor there, as `Run.anchor` has it of a run on this machine.
     """
 
     name: str
@@ -227,6 +230,9 @@ class Measurement:
     layers: Mapping[str, Any] | None = None
     samples: tuple[Sample, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    tag: str = ""
+    worker: str = ""
+    anchor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_doubtful(self) -> bool:
@@ -247,7 +253,7 @@ class Measurement:
     def to_dict(self, *, samples: bool = False) -> dict[str, Any]:
         """As plain data, an entry of `measurements`; with every sample if asked for.
 
-        Its environment is that of the run, and not in it.
+        Its environment is that of the run, and not in it, except of a worker, which has one of its own, and an anchor.
         """
         shapes = [list(shape) for shape in self.input_shapes]
         data: dict[str, Any] = {
@@ -281,6 +287,9 @@ class Measurement:
         }
         if samples:
             data["samples"] = [sample.to_dict() for sample in self.samples]
+        if self.tag:  # each row of a fleet is of a machine of its own
+            data |= {"tag": self.tag, "worker": self.worker}
+            data |= {"anchor": dict(self.anchor), "environment": dict(self.environment)}
         return data
 
     @classmethod
@@ -304,7 +313,10 @@ class Measurement:
             warmup=None if warmup is None else WarmUp(**warmup),
             notes=tuple(data["notes"]),
             samples=tuple(Sample.from_dict(sample) for sample in data.get("samples", ())),
-            environment=environment or {},
+            environment=data.get("environment", environment or {}),
+            tag=data.get("tag", ""),
+            worker=data.get("worker", ""),
+            anchor=data.get("anchor", {}),
             **{key: data[key] for key in same},
         )
 
@@ -322,12 +334,14 @@ class Failure:
         reason: Why, in one line.
         left_out: Samples that were taken of it, if all of them under heavy contention; else 0.
         samples: These.
+        tag: The tag of the worker that could not measure it; empty where that was this machine.
     """
 
     model: str
     reason: str
     left_out: int = 0
     samples: tuple[Sample, ...] = ()
+    tag: str = ""
 
     @property
     def is_contention(self) -> bool:
@@ -339,6 +353,8 @@ class Failure:
         data: dict[str, Any] = {"model": self.model, "reason": self.reason, "left_out": self.left_out}
         if samples:
             data["samples"] = [sample.to_dict() for sample in self.samples]
+        if self.tag:
+            data["tag"] = self.tag
         return data
 
     @classmethod
@@ -348,17 +364,18 @@ class Failure:
             model=data["model"],
             reason=data["reason"],
             left_out=data.get("left_out", 0),
+            tag=data.get("tag", ""),
             samples=tuple(Sample.from_dict(sample) for sample in data.get("samples", ())),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Models measured together, in turns.
+    """Models measured together, in turns; or on a fleet, each by a worker with an environment and an anchor of its own.
 
     Attributes:
-        measurements: One a model, in the order they were given.
-        environment: Where, as `roofline.measurement.environment` records it.
+        measurements: One a model, in the order they were given; of a fleet, one a model and tag.
+        environment: Where, as `roofline.measurement.environment` records it; of a fleet, only the versions here.
         anchor: The anchor: ``names``, ``reference_s`` of each part, ``reference_source``, and ``factor`` (``median``,
             ``p10``, ``p90``, ``n`` over the run); empty without one.
         failures: Models that could not be measured.

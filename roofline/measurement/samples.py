@@ -32,9 +32,9 @@ def check_name(path: Path) -> None:
 def save_samples(path: Path, run: Run) -> None:
     """Write all samples of a run, those left out too.
 
-    `models` has the names of the measurements, and then of models whose samples were all left out; every other array
-    one element a sample: `measurement`, a position in `models`; the fields of `Sample` and of its conditions, NaN where
-    unknown; `flags`, joined by blanks; `left_out`.
+    `models` has the names of the measurements (of a fleet, `NAME on TAG`), and then of models whose samples were all
+    left out; every other array one element a sample: `measurement`, a position in `models`; the fields of `Sample` and
+    of its conditions, NaN where unknown; `flags`, joined by blanks; `left_out`.
 
     Raises:
         OutputError: They cannot be written.
@@ -44,8 +44,8 @@ def save_samples(path: Path, run: Run) -> None:
     from roofline.output import write_bytes
 
     check_name(path)
-    taken = [(each.reference or each.name, each.samples) for each in run.measurements]
-    taken += [(failure.model, failure.samples) for failure in run.failures if failure.samples]
+    taken = [(_name(each.reference or each.name, each.tag), each.samples) for each in run.measurements]
+    taken += [(_name(failure.model, failure.tag), failure.samples) for failure in run.failures if failure.samples]
     rows = [(number, sample) for number, (_, samples) in enumerate(taken) for sample in samples]
 
     def column(values: list[Any]) -> NDArray[Any]:
@@ -62,6 +62,10 @@ def save_samples(path: Path, run: Run) -> None:
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
     write_bytes(path, data.getvalue())
+
+
+def _name(model: str, tag: str) -> str:
+    return f"{model} on {tag}" if tag else model
 
 
 def load_samples(path: Path) -> dict[str, NDArray[Any]]:

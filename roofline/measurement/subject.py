@@ -147,8 +147,14 @@ def in_one_line(error: BaseException, longest: int = 240) -> str:
 # --- what may be asked for --------------------------------------------------------------------------------------------
 
 
-def check_request(device: str, dtype: str | None, mode: str) -> None:
+def check_request(device: str, dtype: str | None, mode: str, *, is_here: bool = True) -> None:
     """Find out before the work what cannot be measured.
+
+    Args:
+        device: What to measure on.
+        dtype: Of the model; its own if None.
+        mode: How it runs.
+        is_here: Whether this machine is the one to measure on, and has to have that device.
 
     Raises:
         MeasurementError: There is no such device, dtype or mode, or not here.
@@ -168,7 +174,7 @@ def check_request(device: str, dtype: str | None, mode: str) -> None:
         raise MeasurementError(f"unknown dtype {dtype!r} (known: {', '.join(DTYPES)})")
     if mode == "cudagraph" and device != "cuda":
         raise MeasurementError("mode cudagraph needs --device cuda: it replays what was launched on a CUDA device")
-    if device == "cuda":
+    if device == "cuda" and is_here:
         from roofline.measurement.cuda import cuda_device
 
         cuda_device()

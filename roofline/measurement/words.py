@@ -71,7 +71,8 @@ def _latencies(measurement: Plain) -> str:
 def not_measured(failure: Plain) -> str:
     """Why a model was not measured, with its name."""
     model, reason = str(failure["model"]), str(failure["reason"])
-    return reason if re.search(rf"(?<!\w){re.escape(model)}(?!\w)", reason) else f"{model}: {reason}"
+    is_named = not failure.get("tag") and re.search(rf"(?<!\w){re.escape(model)}(?!\w)", reason)
+    return reason if is_named else f"{_on(model, failure)}: {reason}"
 
 
 def _sentence(text: str) -> str:
@@ -88,8 +89,12 @@ def _overlap(one: Plain, other: Plain) -> bool:
 
 
 def name(measurement: Plain) -> str:
-    """What a measured model is called."""
-    return str(measurement["model"]["name"])
+    """What a measured model is called; with the tag of the worker that measured it, if one did."""
+    return _on(str(measurement["model"]["name"]), measurement)
+
+
+def _on(model: str, row: Plain) -> str:
+    return f"{model} on {row['tag']}" if row.get("tag") else model
 
 
 def half_width(measurement: Plain) -> float | None:
@@ -107,18 +112,34 @@ def has_interval(measurement: Plain) -> bool:
 
 
 def where(run: Plain) -> str:
-    """Device, threads and versions, in a line."""
-    environment, found = run["environment"], run["measurements"]
+    """Device, threads and versions, in a line; of a fleet, those of each tag."""
+    found = run["measurements"]
+    if any(each.get("tag") for each in found):
+        places: dict[str, str] = {}
+        for each in found:
+            places.setdefault(each.get("tag", ""), _where(each.get("environment", {}), each))
+        return "; ".join(f"{tag}: {place}" for tag, place in places.items())
+    return _where({**run["environment"], "versions": run["versions"]}, found[0] if found else None)
+
+
+def _where(environment: Plain, measurement: Plain | None) -> str:
     device = environment.get("device", {}).get("name", "unknown device")
-    versions = run["versions"]
+    versions = environment.get("versions", {})
     parts = [device]
-    if found and found[0]["device"] == "cpu":
-        parts.append(f"{found[0]['threads']} thread{'s' if found[0]['threads'] > 1 else ''}")
+    if measurement is not None and measurement["device"] == "cpu":
+        threads = measurement["threads"]
+        parts.append(f"{threads} thread{'s' if threads > 1 else ''}")
     if "torch" in versions:
         parts.append(f"torch {versions['torch']}")
     if environment.get("processes", 1) > 1:
         parts.append(f"{environment['processes']} processes")
     return ", ".join(parts)
+
+
+def environments(run: Plain) -> Plain:
+    """Where a run was measured, as its record has it; of a fleet, that of each worker under its tag and name."""
+    rows = [each for each in run["measurements"] if each.get("tag") and "environment" in each]
+    return {f"{row['tag']} ({row.get('worker', '')})": row["environment"] for row in rows} or run["environment"]
 
 
 def how(measurement: Plain) -> str:
@@ -130,7 +151,13 @@ def how(measurement: Plain) -> str:
 
 
 def machine(run: Plain) -> str:
-    """How the machine was, against its reference state; empty without an anchor."""
+    """How the machine was, or those of a fleet were, against its reference state; empty without an anchor."""
+    factors = [each["anchor"]["factor"]["median"] for each in run["measurements"] if each.get("anchor")]
+    if factors:
+        ends = dict.fromkeys((significant(min(factors)), significant(max(factors))))
+        return (
+            f"The machines were {' to '.join(ends)} times as slow as at their reference states, in the median of each."
+        )
     anchor = run["anchor"]
     if not anchor:
         return ""

@@ -8,6 +8,7 @@ before there was a session. What the user's own code prints goes to stderr.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -37,6 +38,8 @@ def main(source: TextIO, target: TextIO) -> None:
         tell({"error": str(error)})
     except KeyboardInterrupt:
         tell({"interrupted": True})
+    except BrokenPipeError:  # nobody waits for the answer any more
+        os._exit(1)
 
 
 def _measured(asked: Mapping[str, Any], progress: Any) -> Run:

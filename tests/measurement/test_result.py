@@ -54,7 +54,8 @@ def test_what_is_written_is_read_back(run: Run, tmp_path: Path) -> None:
 
 def test_every_field_is_in_the_data() -> None:
     data = made_run().to_dict(samples=True)["measurements"][0]
-    inside = {"name", "reference", "params", "input_shapes", "environment"}  # of `model`, and of the run
+    inside = {"name", "reference", "params", "input_shapes"}  # of `model`
+    inside |= {"environment", "anchor", "tag", "worker"}  # of the run; of a fleet, of each row
     assert {field.name for field in fields(Measurement)} - inside <= set(data)
     assert {field.name for field in fields(Sample)} == set(data["samples"][0])
 

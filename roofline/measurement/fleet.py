@@ -1,0 +1,327 @@
+"""Measurements on other machines, through a Dask cluster: each model once by a worker of each tag.
+
+A worker says what it measures for as a resource of Dask's: ``dask worker tcp://head:8786 --resources "pixel6=1"``. It
+gets one model at a time, and measures it in a fresh process as `roofline measure` would on its machine, at the
+reference state that is kept there. What it answers is the JSON of a run. A model whose worker dies goes to another of
+the tag.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from roofline.errors import MeasurementError, RooflineError, did_you_mean
+from roofline.exploring.engines import connected
+from roofline.measurement import api, subject
+from roofline.measurement.environment import versions
+from roofline.measurement.processes import measure_in_processes
+from roofline.measurement.result import Failure, Measurement, Run
+from roofline.measurement.session import NOT_TIMED
+from roofline.units import printable
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+POLL_S = 0.5  # how often the workers are counted anew
+GONE_S = 30.0  # for how long a tag may be without a worker: Dask's nanny starts one that died anew within seconds
+LOST_S = 10.0  # for how long the scheduler may not answer
+_ALONE = threading.Lock()  # of a worker: a machine with two tags, or several threads, still measures one at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a fleet is.
+
+    Attributes:
+        done: Measurements that are made.
+        failed: Those that could not be.
+        total: Models times tags.
+        running: What is being measured, as ``model on tag``.
+        workers: Workers with one of the tags.
+    """
+
+    done: int
+    failed: int
+    total: int
+    running: tuple[str, ...]
+    workers: int
+
+
+def measure_on_fleet(
+    references: Sequence[str],
+    *,
+    scheduler: str,
+    tags: Sequence[str] = (),
+    processes: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Run:
+    """Time some models on the workers of a Dask cluster, each model once for each tag.
+
+    A measurement that fails is a `Failure` of the run, and the others are made.
+
+    Args:
+        references: Model references. A file that one names has to be at that path on the workers.
+        scheduler: The address of Dask's scheduler, as in ``tcp://head:8786``.
+        tags: Resources of the workers that are to measure; all that there are if not given.
+        processes: Fresh processes to repeat each measurement in.
+        progress: Called with how far it is.
+        options: As `roofline.measurement.api.measure` has them.
+
+    Returns:
+        One measurement a model and tag, tag by tag in the order given, each with the environment of its worker.
+
+    Raises:
+        RooflineError: The scheduler cannot be reached, or no worker has a tag.
+    """
+    request = api._request(options, is_here=False)
+    if request.reference_state == api.ANEW:
+        raise MeasurementError("a reference state is taken anew on its own machine: leave that out for a fleet")
+    if processes < 1:
+        raise MeasurementError(f"processes must be at least 1 (got {processes})")
+    if not references:
+        raise MeasurementError("there is no model to measure")
+    with connected(scheduler) as client:
+        tags = _tags(_workers(client), tags, scheduler)
+        wanted = [(tag, model) for tag in tags for model in dict.fromkeys(references)]
+        fleet = _Fleet(client, request, processes, wanted)
+        fleet.run(progress)
+    return fleet.result()
+
+
+def _tags(workers: Mapping[str, frozenset[str]], asked: Sequence[str], scheduler: str) -> list[str]:
+    """The tags to measure for, each once.
+
+    Raises:
+        MeasurementError: No worker has one of them.
+    """
+    known = sorted(frozenset().union(*workers.values()))
+    if not known:
+        there = f"{len(workers)} worker{'s' if len(workers) > 1 else ''} without a tag" if workers else "no workers"
+        raise MeasurementError(
+            f"the scheduler at {scheduler} has {there}: start one that may measure with "
+            f"dask worker {scheduler} --resources 'TAG=1' --nthreads 1"
+        )
+    for tag in asked:
+        if tag not in known:
+            raise MeasurementError(
+                f"no worker at {scheduler} has the tag {tag!r} (there are: {', '.join(known)})."
+                f"{did_you_mean(tag, known)}"
+            )
+    return list(dict.fromkeys(asked)) or known
+
+
+def _workers(client: Client) -> dict[str, frozenset[str]]:
+    """The tags of each worker, by its address."""
+    found: Mapping[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+    return {
+        address: frozenset(name for name, amount in worker["resources"].items() if amount >= 1)
+        for address, worker in found.items()
+    }
+
+
+class _Fleet:
+    """Measurements that wait, run and are done; a tag never has more under way than it has workers."""
+
+    def __init__(self, client: Client, request: api.Request, processes: int, wanted: Sequence[tuple[str, str]]) -> None:
+        """Nothing is begun yet.
+
+        Args:
+            client: Of the scheduler.
+            request: How to measure.
+            processes: Fresh processes for each.
+            wanted: The tag and the reference of each.
+        """
+        self._client, self._request, self._processes = client, request, processes
+        self._wanted = tuple(wanted)
+        self._waiting = deque(wanted)
+        self._running: dict[Future, tuple[str, str]] = {}
+        self._done: dict[tuple[str, str], list[Measurement | Failure]] = {}
+        self._is_interrupted = False
+
+    def run(self, progress: Callable[[Progress], None] | None) -> None:
+        """Until all are done, or Ctrl-C."""
+        seen_s = dict.fromkeys((tag for tag, _ in self._wanted), time.monotonic())  # when a tag last had a worker
+        answered_s = time.monotonic()
+        try:
+            while self._waiting or self._running:
+                workers: dict[str, frozenset[str]] = {}
+                if self._client.status == "running":
+                    workers, answered_s = _workers(self._client), time.monotonic()
+                elif self._client.status == "closed" or time.monotonic() > answered_s + LOST_S:
+                    self._give_up("the scheduler is gone")
+                    return
+                for tag in seen_s:
+                    if any(tag in tags for tags in workers.values()):
+                        seen_s[tag] = time.monotonic()
+                    elif time.monotonic() > seen_s[tag] + GONE_S:
+                        self._give_up(f"the last worker with this tag is gone, and none came within {GONE_S:g} s", tag)
+                self._submit(workers)
+                if progress is not None:
+                    progress(self._progress(workers))
+                self._collect()
+        except KeyboardInterrupt:
+            self._is_interrupted = True
+            self._give_up(NOT_TIMED)
+
+    def _submit(self, workers: Mapping[str, frozenset[str]]) -> None:
+        """Hand out as many as there are workers for."""
+        free = {tag: sum(tag in tags for tags in workers.values()) for tag, _ in self._wanted}
+        for tag, _ in self._running.values():
+            free[tag] -= 1
+        for _ in range(len(self._waiting)):
+            tag, reference = self._waiting.popleft()
+            if free[tag] > 0:
+                free[tag] -= 1
+                asked = {"reference": reference, "request": self._request.to_dict(), "processes": self._processes}
+                future = self._client.submit(
+                    measured_by_worker, json.dumps(asked), resources={tag: 1}, pure=False, key=_key(tag, reference)
+                )
+                self._running[future] = (tag, reference)
+            else:
+                self._waiting.append((tag, reference))
+
+    def _collect(self) -> None:
+        """Wait until one is done, or for a moment, and take what is."""
+        until_s = time.monotonic() + POLL_S
+        while not any(future.done() for future in self._running) and time.monotonic() < until_s:
+            time.sleep(POLL_S / 20)
+        for future in [future for future in self._running if future.done()]:
+            tag, reference = self._running.pop(future)
+            if future.cancelled() and self._client.status != "running":  # lost with the scheduler, which may come back
+                self._waiting.appendleft((tag, reference))
+            else:
+                self._done[tag, reference] = _answer(future, tag, reference)
+
+    def _give_up(self, reason: str, only: str | None = None) -> None:
+        """What is not done, of one tag or of all, is a failure."""
+        for tag, reference in self._wanted:
+            if (tag, reference) not in self._done and only in (tag, None):
+                self._done[tag, reference] = [Failure(model=reference, tag=tag, reason=reason)]
+        self._waiting = deque(each for each in self._waiting if each not in self._done)
+        for future in [future for future, each in self._running.items() if each in self._done]:
+            del self._running[future]
+            if self._client.status == "running":
+                future.cancel()
+
+    def _progress(self, workers: Mapping[str, frozenset[str]]) -> Progress:
+        tags = {tag for tag, _ in self._wanted}
+        failed = sum(isinstance(found[0], Failure) for found in self._done.values())
+        return Progress(
+            done=len(self._done) - failed,
+            failed=failed,
+            total=len(self._wanted),
+            running=tuple(f"{reference} on {tag}" for tag, reference in self._running.values()),
+            workers=sum(not tags.isdisjoint(of) for of in workers.values()),
+        )
+
+    def result(self) -> Run:
+        """What came of each, in the order in which they were wanted."""
+        found = [each for wanted in self._wanted for each in self._done[wanted]]
+        return Run(
+            measurements=tuple(each for each in found if isinstance(each, Measurement)),
+            environment={"versions": versions()},
+            failures=tuple(each for each in found if isinstance(each, Failure)),
+            is_interrupted=self._is_interrupted,
+        )
+
+
+def _key(tag: str, reference: str) -> str:
+    """What Dask's dashboard calls it; unlike any other, as a second measurement is not the first."""
+    from uuid import uuid4
+
+    return f"roofline measure {reference} on {tag}-{uuid4().hex}"
+
+
+def _answer(future: Future, tag: str, reference: str) -> list[Measurement | Failure]:
+    """What came of one measurement: at least one, and the measurements first."""
+
+    def failed(reason: str) -> list[Measurement | Failure]:
+        return [Failure(model=reference, tag=tag, reason=printable(reason))]
+
+    if future.status != "finished":
+        return failed(_why(future))
+    try:
+        answer = json.loads(future.result())
+        if "error" in answer:
+            return failed(answer["error"])
+        run, worker = Run.from_dict(answer["run"]), str(answer["worker"])
+    except (LookupError, TypeError, ValueError) as error:
+        return failed(f"its worker answered what is no measurement, maybe of another version: {error}")
+    found: list[Measurement | Failure] = [
+        replace(each, tag=tag, worker=worker, anchor=run.anchor) for each in run.measurements
+    ]
+    return [*found, *(replace(each, model=reference, tag=tag) for each in run.failures)] or failed("no answer")
+
+
+def _why(future: Future) -> str:
+    """Why a task of Dask's has no result."""
+    from distributed.scheduler import KilledWorker
+
+    if future.status != "error":  # "cancelled" or "lost"
+        return "the scheduler dropped it"
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        return "several workers ended while they measured it"
+    if isinstance(error, ImportError | AttributeError):
+        return f"its worker lacks this version of roofline, or what it needs: {subject.in_one_line(error)}"
+    return f"its worker failed: {subject.in_one_line(error)}" if error is not None else "its worker failed"
+
+
+# --- on the worker ----------------------------------------------------------------------------------------------------
+
+
+def measured_by_worker(asked: str) -> str:
+    """Measure one model in fresh processes on this machine; text of JSON in and out.
+
+    Args:
+        asked: ``reference``, ``request`` and ``processes``.
+
+    Returns:
+        ``worker``, its name, and ``run``, with all samples, or ``error``.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    given = json.loads(asked)
+    request = api.Request.from_dict(given["request"])
+    answer: dict[str, Any] = {"worker": str(worker.name)}
+    try:
+        with _ALONE:
+            run = measure_in_processes(
+                [given["reference"]], request, processes=given["processes"], variables=_variables(bool(worker.nanny))
+            )
+        answer["run"] = run.to_dict(samples=True)
+    except RooflineError as error:
+        answer["error"] = str(error)
+    return json.dumps(answer, allow_nan=False)
+
+
+def _variables(has_nanny: bool) -> dict[str, str]:
+    """The environment variables of a measurement: those with which `dask worker` was started.
+
+    Dask's nanny adds some to a worker's: among others OMP_NUM_THREADS=1 and a threshold of glibc's allocator
+    (``distributed.nanny.pre-spawn-environ``), with which a model would be timed on one core.
+    """
+    variables = dict(os.environ)
+    if has_nanny:
+        import dask
+        import psutil  # type: ignore[import-untyped]
+
+        added = {*dask.config.get("distributed.nanny.pre-spawn-environ", {}), "PYTHONHASHSEED"}
+        try:
+            started = psutil.Process().parent().environ()
+        except (psutil.Error, AttributeError):  # a parent that is gone, or that may not be looked at
+            started = {}
+        for name in added:
+            variables.pop(name, None)
+            if name in started:
+                variables[name] = started[name]
+    return variables
