@@ -181,14 +181,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mode", default="eager", choices=MODES)
     parser.add_argument("--budget", type=float, help="seconds of the calibration that is judged")
-    parser.add_argument("--longest", type=float, help="seconds of the longest calibration; five times as long in eager mode")
+    parser.add_argument(
+        "--longest", type=float, help="seconds of the longest calibration; five times as long in eager mode"
+    )
     parser.add_argument(
         "--max-time", type=float, default=3.0, help="seconds of timing each row in each process, at most"
     )
     parser.add_argument("--every", type=int, default=1, help="take only every so manieth test row")
     parser.add_argument("--out", type=Path, help="folder to keep all in; calibrations that are there are used")
-    parser.add_argument("--write", action="store_true", help="write docs/accuracy.md")
+    parser.add_argument("--write", action="store_true", help="write docs/accuracy.md; of eager mode alone")
     given = parser.parse_args(arguments)
+    if given.write and given.mode != "eager":
+        parser.error("docs/accuracy.md has the tables of eager mode: leave out --write")
     out = (given.out or Path(tempfile.mkdtemp())).resolve()
     os.chdir(ROOT)  # the references of the rows are relative to it
     out.mkdir(parents=True, exist_ok=True)
@@ -224,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "worst": lambda: worst_table(validation),
     }
     if given.mode != "eager":
-        parts = {f"{given.mode} {name}": parts[name] for name in PARTS_OF_OTHER_MODES}
+        parts = {name: parts[name] for name in PARTS_OF_OTHER_MODES}
     made = {name: make() for name, make in parts.items()}
     for failure in validation.failures:
         print(f"not measured: {failure.model}: {failure.reason}", file=sys.stderr)

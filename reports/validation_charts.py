@@ -47,7 +47,7 @@ def hover(row: Plain) -> str:
 def scatter(data: Plain, rows: Sequence[Plain]) -> go.Figure:
     """Predicted over measured, both axes alike, with the line of no error and the band of the limit."""
     limit = data["limit"]
-    ends = log_limits([row[key] for row in data["rows"] for key in ("predicted_s", "measured_s")])
+    ends = log_limits([row[key] for row in rows for key in ("predicted_s", "measured_s")])
     line = [ends[0] / 10, ends[1] * 10]
     figure = go.Figure(
         layout=layout(
@@ -138,7 +138,7 @@ def kernels(data: Plain) -> go.Figure:
         layout=layout(
             margin=MARGIN, showlegend=False, shapes=[_band(data["limit"])],
             xaxis={
-                "title": {"text": f"predicted / measured {MINUS} 1, of all layers of the class"},
+                "title": {"text": f"predicted / measured {MINUS} 1, of the sum"},
                 "tickformat": "+.0%", "zeroline": True,
             },
             yaxis=_names_axis([row["kernel"] for row in rows]),

@@ -280,24 +280,24 @@ def _kernel_table(kernels: Sequence[Plain]) -> Table:
 def _worst_table(layers: Sequence[Plain]) -> Table:
     columns = (
         Column(key="layer", label="layer"),
-        Column(key="model", label="model", filter=True),
-        Column(key="kernel", label="kernel class", filter=True),
-        Column(key="predicted_s", label="predicted", numeric=True),
-        Column(key="measured_s", label="measured", numeric=True),
+        Column(key="reason", label="why", wrap=True),
         Column(key="excess_s", label="difference", numeric=True),
         Column(key="error", label="error", numeric=True),
-        Column(key="reason", label="why", wrap=True),
+        Column(key="predicted_s", label="predicted", numeric=True),
+        Column(key="measured_s", label="measured", numeric=True),
+        Column(key="kernel", label="kernel class", filter=True),
+        Column(key="model", label="model", filter=True),
     )
     rows = [
         [
             Cell(row["layer"], color=kind_color(row["kind"])),
-            Cell(row["model"]),
-            Cell(row["kernel"] or NONE),
-            Cell(seconds(row["predicted_s"]), row["predicted_s"]),
-            Cell(seconds(row["measured_s"]), row["measured_s"]),
+            Cell(row["reason"]),
             Cell(f"{'+' if row['excess_s'] > 0 else charts.MINUS}{seconds(abs(row['excess_s']))}", row["excess_s"]),
             Cell(signed(row["error"]), row["error"]),
-            Cell(row["reason"]),
+            Cell(seconds(row["predicted_s"]), row["predicted_s"]),
+            Cell(seconds(row["measured_s"]), row["measured_s"]),
+            Cell(row["kernel"] or NONE),
+            Cell(row["model"]),
         ]
         for row in layers
     ]

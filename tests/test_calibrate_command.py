@@ -130,6 +130,7 @@ def test_a_busy_machine_has_an_exit_code_of_its_own_and_overwrites_nothing(
         (("--mode", "cudagraph"), "unknown mode 'cudagraph'"),
         (("-o", "local.json"), "name it local.yaml"),
         (("-o", "nowhere/local.yaml"), "nowhere"),
+        (("-o", "--.yaml"), "a profile needs a name with letters or digits"),
         (("--extend",), "there is no calibration to extend"),
         (("--threads", "0"), "0 is not in the range"),
     ],
@@ -144,11 +145,15 @@ def test_bad_input_is_one_line(
     assert not list(here.iterdir())
 
 
-def test_extending_leaves_nothing_to_choose(command: Command, asked: list[Any], here: Path) -> None:
+@pytest.mark.parametrize("option", [("--threads", 1), ("--device", "cpu"), ("--seed", 3)])
+def test_extending_leaves_nothing_to_choose(
+    option: tuple[Any, ...], command: Command, asked: list[Any], here: Path
+) -> None:
     save(made(), here / "local.calibration.npz")
-    done = command("calibrate", "--extend", "--threads", 1)
+    done = command("calibrate", "--extend", *option)
     assert done.returncode == 2
-    assert "leave out --threads" in done.stderr
+    assert f"leave out {option[0]}" in done.stderr
+    assert not asked
 
 
 def test_a_damaged_calibration_is_not_extended_and_not_overwritten(

@@ -111,7 +111,8 @@ class CudaBench:
         """The best rates on the device, by a clock that waits for it."""
         there: AbstractContextManager[object] = nullcontext() if self._placed is None else self._placed
         with there:
-            return measure_ceilings(WaitingClock(self._device, self._clock), dtype=dtype, budget_s=budget_s)
+            clock = WaitingClock(self._device, self._clock)
+            return measure_ceilings(clock, dtype=dtype, budget_s=budget_s, is_cpu=False)
 
 
 class WaitingClock:

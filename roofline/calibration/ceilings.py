@@ -12,10 +12,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from roofline.calibration.data import Ceilings
+from roofline.calibration.data import Ceilings, gemm_key
 from roofline.measurement.clock import Clock
 
 GEMM_SIDES = (256, 384, 512, 768, 1024, 1536, 2048)
+GEMM_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}  # in which CPUs have products of their own
 FOOTPRINTS = tuple(2**power for power in range(15, 29))  # bytes that a copy touches: 32 KiB to 256 MiB
 SHORTEST_TRY_S = 1e-3  # ops are called in a loop until they take as long: reading the clock is then nothing
 TRIES = 5
@@ -23,28 +24,34 @@ KNEE = 0.85  # where twice the footprint has less than this share of the rate, t
 APART = 4  # ... and two knees closer than this are one that is worn
 
 
-def measure_ceilings(clock: Clock, *, dtype: torch.dtype = torch.float32, budget_s: float = 10.0) -> Ceilings:
-    """Measure the ceilings on the CPU, with as many threads as torch uses now.
+def measure_ceilings(
+    clock: Clock, *, dtype: torch.dtype = torch.float32, budget_s: float = 10.0, is_cpu: bool = True
+) -> Ceilings:
+    """Measure the ceilings, with as many threads as torch uses now.
 
     Args:
         clock: Tells the time.
         dtype: Of the matrices.
         budget_s: Seconds to take, about; half of it for the products.
+        is_cpu: Whether products in other dtypes and with one thread are timed, too: in a quarter of the time.
     """
     with torch.inference_mode():
-        gemm = _best_gemm(clock, dtype, budget_s / 2)
+        gemm = _best_gemm(clock, dtype, budget_s / 4 if is_cpu else budget_s / 2)
+        others = _other_gemms(clock, dtype, budget_s / 4) if is_cpu else {}
         rates = _bandwidths(clock, budget_s / 2)
-    footprints = np.array(sorted(rates), dtype=np.int64)
-    copies = np.array([rates[size][1] for size in footprints.tolist()])
-    read, copy, triad = rates[int(footprints[-1])]
+    footprints = sorted(rates)
+    read, copy, triad = np.array([rates[size] for size in footprints]).T
     return Ceilings(
         gemm_macs_per_s=gemm,
-        read_bytes_per_s=read,
-        copy_bytes_per_s=copy,
-        triad_bytes_per_s=triad,
-        footprints_bytes=footprints,
-        copy_by_footprint_bytes_per_s=copies,
-        caches_bytes=knees(footprints.tolist(), copies.tolist()),
+        read_bytes_per_s=float(read[-1]),
+        copy_bytes_per_s=float(copy[-1]),
+        triad_bytes_per_s=float(triad[-1]),
+        footprints_bytes=np.array(footprints, dtype=np.int64),
+        read_by_footprint_bytes_per_s=read,
+        copy_by_footprint_bytes_per_s=copy,
+        triad_by_footprint_bytes_per_s=triad,
+        caches_bytes=knees(footprints, copy.tolist()),
+        gemm_by_macs_per_s=others,
     )
 
 
@@ -79,6 +86,25 @@ def _best_gemm(clock: Clock, dtype: torch.dtype, budget_s: float) -> float:
         if clock.now_s() + 8 * TRIES * took_s > until_s:  # of the next side
             break
     return best
+
+
+def _other_gemms(clock: Clock, dtype: torch.dtype, budget_s: float) -> dict[str, float]:
+    """MACs a second of the fastest product in each dtype, with all threads and with one, but for the one asked for."""
+    threads = torch.get_num_threads()
+    kinds = [
+        (name, kind, count)
+        for name, kind in GEMM_DTYPES.items()
+        for count in dict.fromkeys((threads, 1))
+        if (kind, count) != (dtype, threads)
+    ]
+    found = {}
+    try:
+        for name, kind, count in kinds:
+            torch.set_num_threads(count)
+            found[gemm_key(name, count)] = _best_gemm(clock, kind, budget_s / len(kinds))
+    finally:
+        torch.set_num_threads(threads)
+    return found
 
 
 def _bandwidths(clock: Clock, budget_s: float) -> dict[int, tuple[float, float, float]]:

@@ -7,11 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from roofline.calibration.bench import CpuBench, CudaBench
-from roofline.calibration.data import Calibration
+from roofline.calibration.data import Calibration, mismatch
+from roofline.calibration.kernels import TERMS
 from roofline.calibration.session import Progress, Session
 from roofline.errors import BusyError, CalibrationError
 from roofline.measurement.clock import SystemClock
@@ -106,6 +108,8 @@ def calibrate(
     keep_memory()
     clock = SystemClock()
     with using_threads(request.threads) as threads:
+        if base is not None:
+            _check_extends(base, environment(request.device))
         if not wait_until_quiet(SystemProbe(), clock, threads=threads, at_most_s=request.quiet_wait_s):
             raise BusyError(
                 f"other processes used the cores for {request.quiet_wait_s:g} s: calibrate when the machine is idle, "
@@ -116,6 +120,21 @@ def calibrate(
         with _measuring():
             is_interrupted = session.run(record)
         return session.result(record, threads, is_interrupted), is_interrupted
+
+
+def _check_extends(base: Calibration, environment: Mapping[str, Any]) -> None:
+    """Find out before the work whether what is measured here goes together with a calibration.
+
+    Raises:
+        CalibrationError: It does not.
+    """
+    found = mismatch(base, environment)
+    if base.terms != TERMS:
+        found.append("kernels are described by other terms, as it was made by another version of roofline")
+    if found:
+        raise CalibrationError(
+            f"the calibration cannot be extended here: {'; '.join(found)}. Leave out --extend, and make one anew"
+        )
 
 
 def usual_budget_s(mode: str) -> float:
@@ -154,6 +173,6 @@ def extended(calibration: Calibration, request: Request) -> Request:
     """
     seeds = [int(name.partition("-")[2]) for name in calibration.wholes.network.tolist()]
     return replace(
-        request, mode=calibration.mode, dtype=calibration.dtype, threads=calibration.threads,
-        seed=max(seeds, default=-1) + 1,
+        request, device=calibration.environment.get("device", {}).get("type", "cpu"), mode=calibration.mode,
+        dtype=calibration.dtype, threads=calibration.threads, seed=max(seeds, default=-1) + 1,
     )  # fmt: skip

@@ -24,6 +24,8 @@ from roofline.measurement.environment import differences
 
 Mode = Literal["eager", "channels_last", "compile"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+STOPPED: Final = "it was stopped by hand: --extend adds to it"  # a note, which an extension takes away
+MOVES: Final = ("read", "copy", "triad")
 RATES: Final = ("gemm_macs_per_s", "read_bytes_per_s", "copy_bytes_per_s", "triad_bytes_per_s")
 # Of a column, by its annotation: the type of its elements, and the kinds of types that become it without loss.
 _TYPES: Final[Mapping[str, tuple[type[np.generic], str]]] = {
@@ -146,10 +148,13 @@ class Ceilings:
         triad_bytes_per_s: Of ``a = b + s * c``, read and written bytes together.
         footprints_bytes: Bytes that a copy touches, ascending, (f,).
         copy_by_footprint_bytes_per_s: Its rate there, (f,).
-        caches_bytes: Effective capacities of the cache levels, from the knees between these rates, ascending.
+        read_by_footprint_bytes_per_s, triad_by_footprint_bytes_per_s: Of reading half of that, and of three tensors of
+            half of that, (f,).
+        caches_bytes: Effective capacities of the cache levels, from the knees between copies, ascending.
+        gemm_by_macs_per_s: Of matrix products in other dtypes and with one thread, in MACs/s, by `gemm_key`.
 
     Raises:
-        CalibrationError: A rate or a size is not positive and finite, or the two arrays differ in length.
+        CalibrationError: A rate or a size is not positive and finite, or the arrays differ in length.
     """
 
     gemm_macs_per_s: float
@@ -158,16 +163,42 @@ class Ceilings:
     triad_bytes_per_s: float
     footprints_bytes: NDArray[np.int64]
     copy_by_footprint_bytes_per_s: NDArray[np.float64]
+    read_by_footprint_bytes_per_s: NDArray[np.float64]
+    triad_by_footprint_bytes_per_s: NDArray[np.float64]
     caches_bytes: tuple[int, ...]
+    gemm_by_macs_per_s: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        _settle(self, "ceilings", positive=("footprints_bytes", "copy_by_footprint_bytes_per_s"))
+        _settle(
+            self, "ceilings", positive=("footprints_bytes", *(f"{each}_by_footprint_bytes_per_s" for each in MOVES))
+        )
         object.__setattr__(self, "caches_bytes", tuple(int(size) for size in self.caches_bytes))
         for name in RATES:
             if not 0 < getattr(self, name) < math.inf:
                 raise CalibrationError(f"ceilings: {name} must be positive and finite (got {getattr(self, name)})")
+        for name, rate in self.gemm_by_macs_per_s.items():
+            if not 0 < rate < math.inf:
+                raise CalibrationError(f"ceilings: products of {name} must be positive and finite (got {rate})")
         if min(self.caches_bytes, default=1) <= 0:
             raise CalibrationError(f"ceilings: caches_bytes must be positive (got {self.caches_bytes})")
+
+    def best(self, other: Ceilings) -> Ceilings:
+        """The faster products, and the memory of the two whose copies got further beyond the caches, or were faster."""
+        memory = max((self, other), key=lambda each: (each.footprints_bytes.max(initial=0), each.copy_bytes_per_s))
+        by = dict(self.gemm_by_macs_per_s)
+        for name, rate in other.gemm_by_macs_per_s.items():
+            by[name] = max(rate, by.get(name, 0.0))
+        fastest = max(self.gemm_macs_per_s, other.gemm_macs_per_s)
+        return replace(memory, gemm_macs_per_s=fastest, gemm_by_macs_per_s=by)
+
+
+def gemm_key(dtype: str, threads: int) -> str:
+    """What products of a dtype with so many threads are called.
+
+    >>> gemm_key("bf16", 1), gemm_key("fp32", 2)
+    ('bf16, 1 thread', 'fp32, 2 threads')
+    """
+    return f"{dtype}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -246,7 +277,8 @@ class Calibration:
         """This calibration, extended by another one of the same environment.
 
         It has the kernels and networks of both, at the reference state of this one. Of a kernel in both, the row with
-        more samples stays; where they have as many, and of networks and ceilings, what was measured later.
+        more samples stays; where they have as many, and of networks, what was measured later. Ceilings are the best of
+        both.
 
         Raises:
             CalibrationError: The other has another environment, mode, dtype or number of threads, other terms, or an
@@ -268,11 +300,13 @@ class Calibration:
             composed=self.composed
             and other.composed
             and _joined(self.composed, other.composed, "network", lambda row, others: later),
-            ceilings=other.ceilings if later else self.ceilings,
+            ceilings=self.ceilings.best(other.ceilings),
             left_out=self.left_out + other.left_out,
             total_samples=self.total_samples + other.total_samples,
             made_at=other.made_at if later else self.made_at,
-            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+            anchor=self.anchor if not later else _as_met(self.anchor, other.anchor, factor),
+            notes=tuple(dict.fromkeys(note for note in (*self.notes, *other.notes) if note != STOPPED))
+            + ((STOPPED,) if STOPPED in (other if later else self).notes else ()),
         )
 
     def _obstacles(self, other: Calibration) -> list[str]:
@@ -359,6 +393,12 @@ def _factor(anchor: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
     if not reference.get("names"):
         return 1.0
     return factor_of(anchor["reference_s"], reference["reference_s"], reference.get("weights"))
+
+
+def _as_met(anchor: Mapping[str, Any], later: Mapping[str, Any], factor: float) -> dict[str, Any]:
+    """An anchor with the state of the machine as it was met later, at another reference."""
+    met = {name: value if name == "n" else value * factor for name, value in later.get("factor", {}).items()}
+    return {**anchor, "factor": met or anchor.get("factor", {})} if anchor else {}
 
 
 def _listed(anchor: Mapping[str, Any], part: str) -> list[Any]:

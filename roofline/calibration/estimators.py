@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
 from roofline.errors import CalibrationError, did_you_mean
+from roofline.units import percent
 
 if TYPE_CHECKING:
     from roofline.calibration.data import Calibration
@@ -249,13 +250,13 @@ def caveats(kernels: Kernels, ops: OpEstimate, intervals: Intervals) -> list[str
     if fallback_share > MANY_FALLBACKS:
         classes = ", ".join(_longest(kernels, ops.op_s, ops.is_fallback))
         notes.append(
-            f"{fallback_share:.0%} of the time is in kernels that were never measured ({classes}): "
+            f"{percent(fallback_share)} of the time is in kernels that were never measured ({classes}): "
             "their times are borrowed, and the intervals wider"
         )
     if outside_share > MANY_OUTSIDE:
         classes = ", ".join(_longest(kernels, ops.op_s, ops.is_outside))
         notes.append(
-            f"{outside_share:.0%} of the time is in sizes beyond those measured ({classes}): "
+            f"{percent(outside_share)} of the time is in sizes beyond those measured ({classes}): "
             "nothing learned applies there, and the intervals are wider"
         )
     return notes

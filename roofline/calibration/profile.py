@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from roofline.calibration.data import Calibration
+from roofline.calibration.data import Calibration, gemm_key
 from roofline.errors import ProfileError
+from roofline.layers import DTYPE_BYTES
 from roofline.profile_template import slug
 from roofline.profiles import SCHEMA, parse_profile
 from roofline.units import percent, printable
@@ -38,12 +39,13 @@ def profile_of(calibration: Calibration, name: str, *, file: str | None = None) 
         "name": printable(f"{device.get('name') or name}, {threads}, {calibration.mode}"),
         "class": "gpu" if device.get("type") == "cuda" else "cpu",
         "peak_gmacs_per_s": {
-            calibration.dtype: _measured(
-                calibration, ceilings.gemm_macs_per_s, f"The fastest {calibration.dtype} matrix product"
-            )
+            dtype: _measured(calibration, macs_per_s, f"The fastest {dtype} matrix product")
+            for dtype, macs_per_s in _peaks(calibration).items()
         },
         "bandwidth_gb_per_s": _measured(
-            calibration, ceilings.copy_bytes_per_s, "The largest copy, read and written bytes together"
+            calibration,
+            ceilings.copy_bytes_per_s,
+            f"A copy that touches {_size(ceilings.footprints_bytes[-1])}, read and written bytes together",
         ),
         "default_dtype": calibration.dtype,
         "default_fusion": "none",  # estimates are of unfused layers, whatever the compiler makes of them
@@ -55,6 +57,18 @@ def profile_of(calibration: Calibration, name: str, *, file: str | None = None) 
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110)
     parse_profile(text.encode(), f"{document['id']}.yaml")  # what is written can be read
     return text
+
+
+def _peaks(calibration: Calibration) -> dict[str, float]:
+    """MACs a second by dtype with the calibration's threads, its own dtype first."""
+    by = calibration.ceilings.gemm_by_macs_per_s
+    keys = {dtype: gemm_key(dtype, calibration.threads) for dtype in DTYPE_BYTES}
+    others = {dtype: by[key] for dtype, key in keys.items() if key in by and dtype != calibration.dtype}
+    return {calibration.dtype: calibration.ceilings.gemm_macs_per_s, **others}
+
+
+def _size(size_bytes: float) -> str:
+    return f"{size_bytes / 2**20:.3g} MiB" if size_bytes >= 2**20 else f"{size_bytes / 2**10:.3g} KiB"
 
 
 def _measured(calibration: Calibration, per_s: float, what: str) -> dict[str, Any]:
@@ -80,13 +94,13 @@ def _command(calibration: Calibration) -> str:
 
 def _notes(calibration: Calibration) -> str:
     ceilings = calibration.ceilings
-    caches = ", ".join(
-        f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB" for size in ceilings.caches_bytes
-    )
+    caches = ", ".join(map(_size, ceilings.caches_bytes))
+    one = ceilings.gemm_by_macs_per_s.get(gemm_key(calibration.dtype, 1))
     told = [
         "Measured ceilings, not a vendor's peaks; the kernels of networks run below them.",
         f"Reading alone runs at {ceilings.read_bytes_per_s / 1e9:.3g} GB/s, a = b + s c at "
         f"{ceilings.triad_bytes_per_s / 1e9:.3g} GB/s.",
+        f"With one thread, products reach {one / 1e9:.3g} GMAC/s." if one else "",
         f"A copy slows down beyond {caches}." if caches else "",
         f"Timed: {len(calibration.ops)} kernels in {len(calibration.wholes)} networks; of {calibration.total_samples} "
         f"samples, {percent(calibration.left_out_share)} left out since others kept the machine busy.",

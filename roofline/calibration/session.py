@@ -28,10 +28,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roofline.calibration import compiling
+from roofline.calibration import ceilings, compiling
 from roofline.calibration.bench import Bench
 from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
-from roofline.calibration.data import Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
+from roofline.calibration.data import STOPPED, Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
 from roofline.calibration.drawing import Drawing
 from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import Compiled, compiled, is_library
@@ -418,7 +418,13 @@ class Session:
 
         Raises:
             BusyError: Too few samples were left.
+            CalibrationError: The time was up before anything was timed.
         """
+        if not self.total:
+            raise CalibrationError(
+                f"the time was up before a group of networks was timed: {self.request.budget_s:g} s are too few for "
+                "this machine as it is; give a larger --budget"
+            )
         if len(self.wholes) < MIN_NETWORKS or self.ceilings is None:
             raise BusyError(
                 f"{self.left_out} of {self.total} samples were taken while the machine was busy with other work, and "
@@ -476,8 +482,13 @@ class Session:
                 f"{self.left_out} of {self.total} samples were left out, since the machine was busy with other work: "
                 "calibrate again when it is idle"
             )
+        if self.ceilings is not None and self.ceilings.footprints_bytes[-1] < ceilings.FOOTPRINTS[-1]:
+            yield (
+                f"the bandwidth is that of {self.ceilings.footprints_bytes[-1] / 2**20:.3g} MiB, which caches may "
+                "hold, as there was no time for more: calibrate with a larger --budget"
+            )
         if is_interrupted:
-            yield "it was stopped by hand: --extend adds to it"
+            yield STOPPED
         if self.skipped:
             yield f"{len(self.skipped)} networks did not run as they were traced, the first: {self.skipped[0]}"
 

@@ -42,7 +42,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only since
               help="How long to measure: 30s, 5m; 2m if not given, and 10m compiled.")  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("local.yaml"), show_default=True,
               metavar="FILE.yaml", help="The profile; the calibration is written beside it.")  # fmt: skip
-@click.option("--extend", is_flag=True, help="Add to the calibration that is there, in its mode, dtype and threads.")
+@click.option("--extend", is_flag=True, help="Add to the calibration that is there, in its way.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the networks drawn.")
 @click.option("--quiet-wait", type=Duration(), default="60s", show_default=True, metavar="TIME",
               help="Wait at most until nobody else uses the cores, then give up; 0: do not look.")  # fmt: skip
@@ -66,9 +66,12 @@ def calibrate(
     goes on from there. Exit code 3 says that the machine was too busy.
     """
     from roofline.output import check_writable
+    from roofline.profile_template import slug
 
     if output.suffix.lower() not in (".yaml", ".yml"):
         raise OutputError(f"{output}: a profile is a YAML file: name it {output.with_suffix('.yaml').name}")
+    if not slug(output.stem):
+        raise OutputError(f"{output}: a profile needs a name with letters or digits, as in local.yaml")
     beside = output.with_suffix(".calibration.npz")
     for path in (output, beside):
         check_writable(path)
@@ -81,7 +84,8 @@ def calibrate(
     base = None
     if extend:
         given = ctx.get_parameter_source
-        fixed = [name for name in ("threads", "dtype", "mode") if given(name) is click.core.ParameterSource.COMMANDLINE]
+        settled = ("device", "threads", "dtype", "mode", "seed")
+        fixed = [name for name in settled if given(name) is click.core.ParameterSource.COMMANDLINE]
         if fixed:
             raise click.UsageError(f"--extend goes on as the calibration began: leave out --{fixed[0]}")
         if not beside.exists():
@@ -89,8 +93,12 @@ def calibrate(
         base = load(beside)
         request = collect.extended(base, request)
     request = replace(request, budget_s=collect.usual_budget_s(request.mode) if budget is None else budget)
-    with live_line(_told) as progress:
-        calibration, is_interrupted = collect.calibrate(request, base=base, progress=progress)
+    try:
+        with live_line(_told) as progress:
+            calibration, is_interrupted = collect.calibrate(request, base=base, progress=progress)
+    except KeyboardInterrupt:
+        click.echo("roofline: stopped before there was enough to keep; what was there before is untouched", err=True)
+        ctx.exit(130)
     from roofline.calibration.profile import profile_of
     from roofline.output import write_text
 

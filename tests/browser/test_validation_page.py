@@ -94,6 +94,14 @@ def test_it_fits_a_phone_and_has_short_names(open_page: Opener) -> None:
     assert room > 130
 
 
+def test_names_of_files_do_not_push_a_phone_wide(open_page: Opener) -> None:
+    text = json.dumps(data()).replace(
+        json.dumps("layered"), json.dumps("a_folder/of_networks/with_long_names.py:layered")
+    )
+    phone = open_page(json.loads(text), viewport={"width": 360, "height": 740}, has_touch=True)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_names_run_no_script(open_page: Opener) -> None:
     text = json.dumps(data())
     for name in ("bb_small", "bb", "layered", "another", "conv_depthwise", "b2.dw", "My box", "A CPU"):

@@ -55,7 +55,10 @@ def make_ceilings(**changes: Any) -> Ceilings:
         "gemm_macs_per_s": 120e9, "read_bytes_per_s": 30e9, "copy_bytes_per_s": 44e9, "triad_bytes_per_s": 40e9,
         "footprints_bytes": np.array([2**15, 2**21, 2**28]),
         "copy_by_footprint_bytes_per_s": np.array([200e9, 90e9, 44e9]),
+        "read_by_footprint_bytes_per_s": np.array([150e9, 60e9, 30e9]),
+        "triad_by_footprint_bytes_per_s": np.array([180e9, 80e9, 40e9]),
         "caches_bytes": (48 * 2**10, 2 * 2**20),
+        "gemm_by_macs_per_s": {"fp32, 1 thread": 61e9, "bf16, 2 threads": 230e9, "bf16, 1 thread": 118e9},
     }  # fmt: skip
     return Ceilings(**(given | changes))
 

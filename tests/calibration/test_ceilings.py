@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from roofline.calibration import ceilings
 from roofline.calibration.ceilings import knees, measure_ceilings
@@ -58,6 +59,24 @@ def test_rates_are_work_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.copy_bytes_per_s == pytest.approx(2048 / 1e-3)
     assert found.triad_bytes_per_s == pytest.approx(3 * 1024 / 1e-3)
     assert found.footprints_bytes.tolist() == [1024, 2048]
+    assert found.read_by_footprint_bytes_per_s == pytest.approx([512 / 1e-3, 1024 / 1e-3])
+    assert found.triad_by_footprint_bytes_per_s == pytest.approx([3 * 512 / 1e-3, 3 * 1024 / 1e-3])
+
+
+def test_products_are_timed_in_other_dtypes_and_with_one_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "GEMM_SIDES", (16,))
+    monkeypatch.setattr(ceilings, "FOOTPRINTS", (1024,))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = measure_ceilings(Ticking(), dtype=torch.bfloat16, budget_s=1.0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found.gemm_by_macs_per_s == pytest.approx(
+        dict.fromkeys(["fp32, 2 threads", "fp32, 1 thread", "bf16, 1 thread"], 16**3 / 1e-3)
+    )
+    assert measure_ceilings(Ticking(), budget_s=1.0, is_cpu=False).gemm_by_macs_per_s == {}
 
 
 def test_sizes_stop_growing_when_time_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,11 +18,13 @@ from roofline.calibration.data import Calibration
 from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import compiled
 from roofline.calibration.kernels import TERMS, kernels_of
-from roofline.calibration.session import Progress
+from roofline.calibration.session import Progress, Session
 from roofline.errors import BusyError, CalibrationError
 from roofline.measurement.anchor import TorchAnchor
 from roofline.measurement.clock import SystemClock, WallTimer
+from roofline.measurement.environment import environment
 from roofline.trace import trace
+from tests.calibration.made import make_calibration
 from tests.measurement.timed_ops import PaperGpu, StillClock
 
 GROUPS = 2
@@ -136,6 +138,28 @@ def test_after_ctrl_c_it_says_how_to_go_on_and_goes_on_from_there() -> None:
     names = both.wholes.network.tolist()
     assert len(set(names)) == len(names) == (GROUPS + 1) * session.GROUP
     assert set(first.ops.key.tolist()) < set(both.ops.key.tolist())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"versions": {"torch": "1.0"}}, "versions.torch is .* and 1.0 when it was calibrated"),
+        ({"cpu": {"model": "Another"}}, "cpu.model is .* and Another when it was calibrated"),
+        (None, "made by another version of roofline"),
+    ],
+)
+def test_what_cannot_be_extended_is_told_before_the_work(
+    changed: dict[str, Any] | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Session, "run", lambda *given: pytest.fail("it measures"))
+    base = make_calibration(environment={**environment(), **(changed or {})})
+    with pytest.raises(CalibrationError, match=f"^the calibration cannot be extended here: .*{message}"):
+        calibrate(Request(quiet_wait_s=0), base=base)
+
+
+def test_it_is_extended_on_the_device_that_it_is_of() -> None:
+    base = make_calibration(environment={**environment(), "device": {"type": "cuda", "name": "A GPU"}})
+    assert extended(base, Request()).device == "cuda"
 
 
 def test_channels_last_has_kernels_of_its_own() -> None:

@@ -97,14 +97,29 @@ def test_of_as_many_samples_what_was_measured_later_stays(made_at: str, kept_s: 
     other = make_calibration(
         ops=make_ops(["a"], time_s=np.array([5e-6])),
         wholes=make_wholes(["net-0", "net-1"], time_s=np.array([5e-2, 6e-2])),
-        ceilings=make_ceilings(gemm_macs_per_s=500e9),
         made_at=made_at,
     )
     merged = make_calibration(["a"]).merged(other)
     later = made_at == LATER
     assert merged.ops.time_s.tolist() == [kept_s]
     assert merged.wholes.time_s.tolist() == [5e-2 if later else 1e-2, 6e-2]
-    assert merged.ceilings.gemm_macs_per_s == (500e9 if later else 120e9)
+
+
+def test_a_ceiling_is_the_best_that_either_saw() -> None:
+    slower = make_ceilings(gemm_macs_per_s=90e9, copy_bytes_per_s=20e9, read_bytes_per_s=31e9)
+    for one, other in ((make_ceilings(), slower), (slower, make_ceilings())):
+        merged = make_calibration(["a"], ceilings=one).merged(make_calibration(["b"], ceilings=other, made_at=LATER))
+        assert content(merged.ceilings) == content(make_ceilings())
+
+
+def test_a_copy_that_never_left_the_caches_is_no_ceiling_of_memory() -> None:
+    within = make_ceilings(
+        gemm_macs_per_s=130e9, copy_bytes_per_s=90e9, footprints_bytes=np.array([2**15, 2**21]),
+        copy_by_footprint_bytes_per_s=np.array([200e9, 90e9]), read_by_footprint_bytes_per_s=np.array([150e9, 60e9]),
+        triad_by_footprint_bytes_per_s=np.array([180e9, 80e9]), caches_bytes=(),
+    )  # fmt: skip
+    for one, other in ((make_ceilings(), within), (within, make_ceilings())):
+        assert content(one.best(other)) == content(make_ceilings(gemm_macs_per_s=130e9))
 
 
 def test_counts_add_up_and_notes_stand_once() -> None:
@@ -122,7 +137,10 @@ def test_times_of_another_reference_state_are_converted() -> None:
         made_at=LATER,
     )
     merged = make_calibration(["a"]).merged(other)
-    assert merged.anchor == ANCHOR
+    assert merged.anchor == {
+        **ANCHOR,
+        "factor": {"median": 2 * ANCHOR["factor"]["median"]},
+    }  # met later, by our reference
     assert merged.ops.time_s.tolist() == pytest.approx([1e-6, 0.5e-6])
     assert merged.ops.raw_s.tolist() == [1.25e-6, 1.25e-6]
     assert merged.wholes.time_s.tolist() == pytest.approx([1e-2, 0.5e-2])

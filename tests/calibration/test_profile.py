@@ -26,7 +26,7 @@ def written(calibration: Calibration, folder: Path, **how: Any) -> Hardware:
 def test_it_is_a_plain_roofline_of_measured_ceilings(tmp_path: Path) -> None:
     device = written(make_calibration(), tmp_path)
     assert (device.id, device.name, device.device_class) == ("local", "Test CPU, 2 threads, eager", "cpu")
-    assert device.peak_macs_per_s == {"fp32": 120e9}
+    assert device.peak_macs_per_s == {"fp32": 120e9, "bf16": 230e9}  # the same threads
     assert device.bandwidth_bytes_per_s == 44e9
     assert device.ridge_point("fp32") == pytest.approx(120 / 44)
     assert (device.default_fusion, device.fused_activations) == ("none", frozenset())
@@ -38,12 +38,14 @@ def test_it_is_a_plain_roofline_of_measured_ceilings(tmp_path: Path) -> None:
 def test_each_figure_says_what_measured_it(tmp_path: Path) -> None:
     command = "roofline calibrate --device cpu --threads 2 --dtype fp32 --mode eager, 2025-03-01, torch 2.9.0."
     figures = written(make_calibration(), tmp_path).figures
-    assert set(figures) == {"peak_macs_per_s.fp32", "bandwidth_bytes_per_s"}
+    assert set(figures) == {"peak_macs_per_s.fp32", "peak_macs_per_s.bf16", "bandwidth_bytes_per_s"}
     for figure in figures.values():
         assert figure.kind == "measured"
         assert figure.source.endswith(command)
     assert figures["peak_macs_per_s.fp32"].source.startswith("The fastest fp32 matrix product")
-    assert figures["bandwidth_bytes_per_s"].source.startswith("The largest copy, read and written bytes together")
+    assert figures["bandwidth_bytes_per_s"].source.startswith(
+        "A copy that touches 256 MiB, read and written bytes together"
+    )
 
 
 def test_it_finds_its_calibration(tmp_path: Path) -> None:
