@@ -86,6 +86,10 @@ class _Measurement(TypedDict):
     notes: Many[str]
     layers: _LayerTimes | None
     samples: NotRequired[Many[_Sample]]
+    tag: NotRequired[str]
+    worker: NotRequired[str]
+    anchor: NotRequired[Anchor]
+    environment: NotRequired[dict[str, object]]
 
 
 class Failure(TypedDict):
@@ -93,6 +97,7 @@ class Failure(TypedDict):
 
     model: str
     reason: str
+    tag: NotRequired[str]
 
 
 class _Factor(TypedDict):

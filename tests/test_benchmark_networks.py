@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from benchmarks.networks import TEST_ROWS
 from roofline import models
+from roofline.calibration import menu
+from roofline.calibration.menu import network
 from roofline.layers import LayerTable, lower
 from roofline.loading import load
 from roofline.measurement.subject import random_inputs
@@ -207,11 +209,22 @@ def test_a_family_is_that_of_its_reference() -> None:
         assert row.family == (Path(place).stem if own else models.find(row.reference).family)
 
 
+def test_no_calibration_has_a_network_of_these_families() -> None:
+    """What it runs is of the menu and of torch: no module of the zoo, of this folder, or of a library of models."""
+    with torch.device("meta"):
+        drawn = [network(seed)[0] for seed in range(60)]
+    sources = {type(module).__module__ for each in drawn for module in each.modules()}
+    assert {source for source in sources if not source.startswith("torch.nn.")} == {menu.__name__}
+    families = {row.family for row in TEST_ROWS}
+    assert families.isdisjoint(name.lower() for name in vars(menu))
+
+
 def test_no_network_of_the_folder_is_one_of_the_zoo() -> None:
     assert not {*MODULES} & {entry.family for entry in models.entries()}
 
 
 @pytest.mark.parametrize("family", dict.fromkeys(row.family for row in TEST_ROWS))
+@pytest.mark.sampled(3)
 def test_rows_trace_whole_and_take_some_milliseconds(family: str) -> None:
     """By round numbers of a two-core server, 80 GMAC/s, 15 GB/s and 8 us an op, good for a factor of 2 at most.
 
@@ -230,6 +243,7 @@ def test_rows_trace_whole_and_take_some_milliseconds(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", MODULES)
+@pytest.mark.sampled(3)
 def test_activations_neither_vanish_nor_explode(family: str) -> None:
     """Numbers that are subnormal, infinite or all the same would take another time than those of a trained network."""
     row = next(row for row in TEST_ROWS if row.family == family)

@@ -24,7 +24,7 @@ from roofline.response import AT_KNEE, IsoCurve, IsoPoint, Rate, Response, Times
 from roofline.trace import trace
 from roofline.whatif import scaled
 
-laws = settings(deadline=None, max_examples=150)
+laws = settings(deadline=None)
 EXACT = 1e-12  # relative
 
 

@@ -168,11 +168,13 @@ class TestPatterns:
 
 
 @pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
+@pytest.mark.sampled(4)
 def test_the_counts_are_those_of_the_network(entry: Entry) -> None:
     assert (entry.params, entry.macs, entry.attention_macs) == counted(entry.name, entry.input_size[1])
 
 
 @pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
+@pytest.mark.sampled(4)
 def test_the_layer_table_has_the_counts(entry: Entry) -> None:
     loaded = load(entry.name)
     layers = lower(trace(loaded.module, loaded.inputs))
@@ -181,6 +183,7 @@ def test_the_layer_table_has_the_counts(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize(("entry", "figures"), FIGURES, ids=lambda x: getattr(x, "name", None) or str(x.input_px))
+@pytest.mark.sampled(3)
 def test_published_rows_have_the_counts(entry: Entry, figures: Published) -> None:
     assert (figures.params, figures.macs) == counted(entry.name, figures.input_px)[:2]
 

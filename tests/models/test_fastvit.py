@@ -100,6 +100,7 @@ def macs(model: nn.Module, px: int) -> int:
 
 
 @pytest.mark.parametrize("name", COSTS)
+@pytest.mark.sampled(4)
 def test_exact_cost(name: str) -> None:
     model = meta_model(name)
     assert (param_count(model), macs(model, 256)) == COSTS[name]

@@ -178,6 +178,7 @@ def test_stages(row: Row) -> None:
 
 
 @EVERY
+@pytest.mark.sampled(4)
 def test_exact_cost_of_pycls(row: Row) -> None:
     params, macs, acts, biased = closed_form(
         depths=row.depths,

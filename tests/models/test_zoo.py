@@ -41,6 +41,7 @@ def _seeded() -> Iterator[None]:
 
 
 @EVERY
+@pytest.mark.sampled(4)
 def test_it_ends_at_one_32nd_of_the_resolution(entry: Entry) -> None:
     model, sizes = build_on_meta(entry.build).eval(), []
     for module in model.modules():
@@ -54,6 +55,7 @@ def test_it_ends_at_one_32nd_of_the_resolution(entry: Entry) -> None:
 
 
 @EVERY
+@pytest.mark.sampled(4)
 def test_arguments_that_all_take(entry: Entry) -> None:
     model = build_on_meta(lambda: entry.build(num_classes=5, in_chans=1, act="silu")).eval()
     with torch.no_grad():
@@ -63,6 +65,7 @@ def test_arguments_that_all_take(entry: Entry) -> None:
 
 
 @EVERY
+@pytest.mark.sampled(4)
 def test_names_are_words_and_numbers(entry: Entry) -> None:
     for key in build_on_meta(entry.build).state_dict():
         assert re.fullmatch(r"[a-z]\w*(\.(\d+|[a-z]\w*))+", key), key

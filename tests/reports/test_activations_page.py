@@ -239,7 +239,7 @@ SMALL = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(
     st.sampled_from([(i, place) for i, small in enumerate(SMALL) for place in places(small)]),
     st.one_of(st.none(), st.integers(-5, 5), st.text(max_size=4), st.just([])),
