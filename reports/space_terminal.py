@@ -21,16 +21,14 @@ QUANTILES = (("least", 0.0), ("5 %", 0.05), ("median", 0.5), ("95 %", 0.95), ("m
 LATENCY, RIDGE = "latency_s:", "ridge="
 MOST_PLACES = 4  # whose latencies stand beside each network
 RELATIVE = "At a ridge point, latency is relative: in the time of one MAC at the peak, as in 'roofline sweep'."
-NEXT = (
-    "Next: -o FOLDER keeps the dataset and its report; --pareto lists the networks of most MACs in the least time, "
-    "--top K the fastest."
-)
+NEXT = "Next: --pareto lists the networks of most MACs in the least time, --top K the fastest"
+KEEP = "; -o FOLDER keeps the dataset and its report"
 
 Row = Mapping[str, Any]
 
 
 def render_space(
-    summary: Summary, *, best: int = 10, front: Sequence[Row] | None = None, width: int = 80
+    summary: Summary, *, best: int = 10, front: Sequence[Row] | None = None, is_kept: bool = False, width: int = 80
 ) -> RenderableType:
     """The verdict, latency by device, and the networks that were asked for.
 
@@ -38,6 +36,7 @@ def render_space(
         summary: Of a run.
         best: How many of its best networks to list, at most as many as it has.
         front: Networks of a Pareto front, to be listed too.
+        is_kept: Whether its folder stays.
         width: Columns of the terminal.
     """
     parts: list[RenderableType] = [Text(printable(summary.verdict()), style="bold"), Text()]
@@ -50,7 +49,7 @@ def render_space(
     if front is not None:
         parts += _listed(f"Pareto front, {len(front)} networks", front, summary, width)
     notes = [RELATIVE] if any(place.ridge_point is not None for place in summary.places) else []
-    return Group(*parts, *(Text(note, style="dim") for note in [*notes, NEXT]))
+    return Group(*parts, *(Text(note, style="dim") for note in [*notes, f"{NEXT}{'' if is_kept else KEEP}."]))
 
 
 def render_spaces(spaces: Sequence[Space], *, width: int = 80) -> RenderableType:

@@ -70,6 +70,7 @@ def layers(model: str) -> LayerTable:
 
 
 @pytest.mark.parametrize("device", FORMS)
+@pytest.mark.sampled(2)
 def test_the_profile_predicts_what_the_fit_does(device: str) -> None:
     """Through the YAML and the engine, and rounded to the digits of the file."""
     hardware = roofline.load_profile(device)

@@ -229,7 +229,7 @@ def explore(
             run_search(request, folder, searching, keeps=output is not None)
         else:
             _run(request, folder, engine_of, max_draws, keeps=output is not None)
-        _answer(folder, format, top, pareto, pages)
+        _answer(folder, format, top, pareto, pages, is_kept=output is not None)
 
 
 def _run(
@@ -270,7 +270,7 @@ def _run(
         click.echo(_done(so_far[-1], folder, time.monotonic() - began_s), err=True)
 
 
-def _answer(folder: Path, format: str, top: int | None, pareto: bool, pages: Pages) -> None:
+def _answer(folder: Path, format: str, top: int | None, pareto: bool, pages: Pages, *, is_kept: bool) -> None:
     """Draw what was asked for of a run."""
     from roofline.exploring import analysis
 
@@ -290,7 +290,7 @@ def _answer(folder: Path, format: str, top: int | None, pareto: bool, pages: Pag
         front = analysis.pareto(folder) if pareto else None
 
         def draw(console: Console) -> RenderableType:
-            return render_space(summary, best=listed, front=front, width=console.width)
+            return render_space(summary, best=listed, front=front, is_kept=is_kept, width=console.width)
 
         show(draw, None)
 

@@ -136,6 +136,7 @@ def test_the_answer_beside_the_slider_has_the_figures_of_the_verdict(page: Page)
 
 
 @pytest.mark.parametrize("target_s", [0.3e-3, 1e-3, 1.9e-3, 4.2e-3, 4.7e-3, 20e-3])
+@pytest.mark.sampled(3)
 def test_the_ways_are_those_of_python(page: Page, result: WhatIf, target_s: float) -> None:
     aim(page, target_s)
     expected = whatif("mobilenetv4_hybrid_medium", hw="raspberrypi_5", target_s=target_s)
@@ -156,8 +157,8 @@ def test_the_ways_are_those_of_python(page: Page, result: WhatIf, target_s: floa
 
 @pytest.mark.parametrize(
     "terms",
-    [{}, {"combine": "add", "overhead_layers": "macs"}, {"vector_ops_per_s": 2e9}],
-    ids=["max", "add", "vector"],
+    [{"combine": "add", "overhead_layers": "macs"}, {"vector_ops_per_s": 2e9}],
+    ids=["add", "vector"],
 )
 def test_curves_and_knees_are_those_of_python_on_a_device_with_all_terms(open_page: Opener, terms: Any) -> None:
     hardware = device(**terms)

@@ -54,6 +54,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(2)
 def test_the_layers_are_those_of_the_live_model(case: str, tmp_path: Path) -> None:
     make, inputs = CASES[case]
     network = make()

@@ -63,6 +63,7 @@ def macs(model: nn.Module, px: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", COSTS)
+@pytest.mark.sampled(2)
 def test_exact_cost(name: str) -> None:
     params, by_px = COSTS[name]
     assert param_count(meta_model(name)) == params

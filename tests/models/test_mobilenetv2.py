@@ -78,6 +78,7 @@ def test_cost(name: str, params: int, mega_macs: dict[int, float]) -> None:
         ("mobilenetv2_035", 1.66, {224: 59, 192: 43, 160: 30, 128: 20, 96: 11}),
     ],
 )
+@pytest.mark.sampled(2)
 def test_cost_as_the_official_code_prints_it(name: str, params: float, mega_macs: dict[int, int]) -> None:
     # tensorflow/models research/slim/nets/mobilenet/README.md: all of it agrees if parameters leave out batch norm
     # and MACs are rounded down

@@ -193,6 +193,7 @@ def images(*shape: int, seed: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("name", INFERENCE)
+@pytest.mark.sampled(2)
 def test_both_forms_compute_the_same(name: str) -> None:
     train = build_on_meta(partial(VARIANTS[f"{name}:train"], num_classes=10)).double().to_empty(device="cpu")
     assert isinstance(train, MobileOne)

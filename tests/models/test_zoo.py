@@ -72,6 +72,7 @@ def test_names_are_words_and_numbers(entry: Entry) -> None:
 
 
 @KINDS
+@pytest.mark.sampled(2)
 def test_it_runs_and_takes_a_step(entry: Entry) -> None:
     model, x = entry.build(num_classes=7), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -92,6 +93,7 @@ def test_it_runs_and_takes_a_step(entry: Entry) -> None:
 
 
 @KINDS
+@pytest.mark.sampled(2)
 def test_folding_the_norms_keeps_the_function(entry: Entry) -> None:
     model, x = entry.build(num_classes=7).double().eval(), torch.randn(1, 3, 64, 64, dtype=torch.float64)
     for module in model.modules():
@@ -109,6 +111,7 @@ def test_folding_the_norms_keeps_the_function(entry: Entry) -> None:
 
 
 @KINDS
+@pytest.mark.sampled(2)
 def test_epilogue_fusion_reads_the_weights_of_the_folded_network(entry: Entry) -> None:
     model = build_on_meta(entry.build)
     layers = lower(trace(model, torch.empty(1, 3, 64, 64, device="meta")), fusion="epilogue", dtype="int8")

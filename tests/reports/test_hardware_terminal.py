@@ -80,6 +80,7 @@ def test_each_class_has_its_heading_and_its_count() -> None:
 @pytest.mark.parametrize("sort", ["name", "ridge", "peak", "bandwidth"])
 @pytest.mark.parametrize("width", [80, 90, 200])
 @pytest.mark.parametrize("dtype", [None, *DTYPES])
+@pytest.mark.sampled(3)
 def test_it_fits_any_terminal_and_no_number_is_cut(sort: str, width: int, dtype: str | None) -> None:
     listed = HardwareList.of(sort=sort, dtype=dtype)
     text = drawn(render_hardware(listed, sort=sort, width=width), width)
