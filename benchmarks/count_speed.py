@@ -330,8 +330,8 @@ def library(console: Console, rounds: int, *, grad: bool) -> None:
     table = Table(title="Trace and lower, beside the fastest other counter", **STYLE)
     table.add_column("network", no_wrap=True)
     for column in ("ours, ms", "peer, ms", "of it"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("peer", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
+    table.add_column("peer")
     ratios = []
     for name in LIBRARY:
         try:

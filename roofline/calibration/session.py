@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     from roofline.calibration.collect import Request
 
 GROUP = 5  # networks that take turns
-ROUNDS = 4  # of a group; with seven there were 0.6 times as many networks, which are worth more than steadier medians
+ROUNDS = (
+    4  # of a group; seven took the time that looking at candidates takes now: 140 networks in two minutes both ways
+)
 WARM_UP_ROUNDS = 2
 DRAWN_BLINDLY = 60  # networks, until there is a picture of where predictions are off
 CANDIDATES = 2  # networks that are looked at for each that is measured then

@@ -51,11 +51,11 @@ class Dataset:
         """
         self.folder, self.job = folder, job
         self.blocks, self.networks, self.tally = 0, 0, Tally()
-        self._about = _about(job)
+        self.about = described(job)
         try:
             if folder.exists() and not folder.is_dir():
                 raise OutputError(f"cannot write {folder}: it is no folder")
-            if _is_used(folder):
+            if is_used(folder):
                 self._check()
             (folder / NETWORKS).mkdir(parents=True, exist_ok=True)
             for left in folder.glob(f"*{UNFINISHED}"):
@@ -78,7 +78,7 @@ class Dataset:
         """
         assert block.number == self.blocks, "blocks come in order"
         table = block.table().slice(0, self.job.request.n - self.networks)
-        self._write(self._path(block.number), _parquet(table, block.tally))
+        self._write(self._path(block.number), as_parquet(table, block.tally))
         self.blocks, self.networks, self.tally = self.blocks + 1, self.networks + len(table), self.tally + block.tally
         self.describe()
 
@@ -92,7 +92,7 @@ class Dataset:
             "complete": self.is_complete,
             "counts": {"networks": self.networks, "blocks": self.blocks, **self.tally.to_dict()},
         }
-        text = json.dumps({**self._about, **so_far}, indent=2, allow_nan=False)
+        text = json.dumps({**self.about, **so_far}, indent=2, allow_nan=False)
         write_text(self.folder / DESCRIPTION, text + "\n")
 
     def _path(self, number: int) -> Path:
@@ -129,7 +129,7 @@ class Dataset:
         asked = known.get("request") if isinstance(known, dict) and known.get("schema") == SCHEMA else None
         if not isinstance(asked, dict):
             raise OutputError(f"{path} does not describe a run of 'roofline explore': name another folder")
-        now = self._about["request"]
+        now = self.about["request"]
         for name in dict.fromkeys((*now, *asked)):
             if asked.get(name) != now.get(name):
                 differs = _told(name, asked.get(name), now.get(name))
@@ -145,7 +145,8 @@ class Dataset:
             self.blocks, self.networks, self.tally = self.blocks + 1, self.networks + rows, self.tally + tally
 
 
-def _about(job: Job) -> dict[str, Any]:
+def described(job: Job) -> dict[str, Any]:
+    """What `space.json` says of a job, whatever has come of it."""
     from roofline.analysis import versions
 
     return {
@@ -173,11 +174,13 @@ def _told(name: str, before: Any, now: Any) -> str:
     return f"its {name} was {printable(json.dumps(before))}, and is {printable(json.dumps(now))} now"
 
 
-def _is_used(folder: Path) -> bool:
+def is_used(folder: Path) -> bool:
+    """Whether a folder is there and holds anything."""
     return folder.is_dir() and any(True for _ in folder.iterdir())
 
 
-def _parquet(table: pa.Table, tally: Tally) -> bytes:
+def as_parquet(table: pa.Table, tally: Tally) -> bytes:
+    """A table as a Parquet file, with the tally of its draws in the metadata."""
     from pyarrow import parquet
 
     data = io.BytesIO()

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline.errors import OutputError, RooflineError, did_you_mean
-from roofline.exploring.dataset import DESCRIPTION, NETWORKS, _about, _is_used, _parquet
+from roofline.exploring.dataset import DESCRIPTION, NETWORKS, as_parquet, described, is_used
 from roofline.exploring.networks import COUNTS, JUDGEMENTS, LATENCY
 from roofline.exploring.run import too_few
-from roofline.exploring.work import Job, Nearest, Tally, _config_column, _told_of, _Worker
+from roofline.exploring.work import Job, Nearest, Tally, Worker, config_column, told_of
 from roofline.output import write_bytes, write_text
 from roofline.units import printable
 
@@ -173,7 +173,7 @@ def search(
     if objective.device not in known:
         near = did_you_mean(objective.device, known) or f" It has: {', '.join(known)}."
         raise RooflineError(f"--hw does not name the device {objective.device!r} that is to be fast.{near}")
-    if _is_used(folder):
+    if is_used(folder):
         raise OutputError(f"{folder} is not empty, and a search cannot be gone on with: name another folder")
     with redirect_stdout(sys.stderr):  # what the user's own files print is no part of the result
         judge = _Judge(job, objective)
@@ -238,7 +238,7 @@ class _Judge:
 
     def __init__(self, job: Job, objective: Objective) -> None:
         self.job, self.objective = job, objective
-        self.worker = _Worker(job)
+        self.worker = Worker(job)
         self.table: _Table | None = None
         self._accuracy: Accuracy | None = None
         if objective.accuracy is not None and objective.accuracy.lower().endswith(".csv"):
@@ -280,7 +280,7 @@ class _Judge:
 
     def _judged(self, number: int, config: Config) -> _Judged:
         space = self.worker.space
-        with _told_of(space, number, config):
+        with told_of(space, number, config):
             why = space.why_invalid(config)
         if why:
             self.tally = replace(self.tally, because=self.tally.because or why)
@@ -332,7 +332,7 @@ class _Optimiser:
         self._trial = self._study.ask()
         chooser = Fixed(_TrialChooser(self._trial, self._names), dict(self.job.request.settings))
         space = judge.worker.space
-        with _told_of(space, number):
+        with told_of(space, number):
             return space.draw(chooser)
 
     def tell(self, judged: _Judged) -> None:
@@ -548,12 +548,12 @@ def _write(folder: Path, job: Job, objective: Objective, judge: _Judge, found: F
     schema = pa.schema([*job.schema, *judgements])
     configs = [each.config for each in judged.values()]
     arrays = [
-        _config_column(judge.worker.space, column, configs) if column.name in job.parameters.names
+        config_column(judge.worker.space, column, configs) if column.name in job.parameters.names
         else pa.array([each.row[column.name] for each in judged.values()], column.type)
         for column in schema
     ]  # fmt: skip
-    data = _parquet(pa.table(arrays, schema=schema), found.tally)
-    about = _about(job)
+    data = as_parquet(pa.table(arrays, schema=schema), found.tally)
+    about = described(job)
     about = {
         **about,
         "request": {name: value for name, value in about["request"].items() if name != "n"},

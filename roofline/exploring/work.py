@@ -151,7 +151,7 @@ def _check_settings(space: Space, request: Request) -> None:
     """Refuse parameters that the space has not got, and values that they cannot have."""
     from roofline.spaces import check_fixed
 
-    with _told_of(space, 0):
+    with told_of(space, 0):
         space.parameters()
     try:
         check_fixed(space, dict(request.settings))
@@ -299,7 +299,7 @@ def explored(job: Job, number: int) -> Block:
         return _explored(_worker(job), job, number)
 
 
-def _explored(worker: _Worker, job: Job, number: int) -> Block:
+def _explored(worker: Worker, job: Job, number: int) -> Block:
     import pyarrow as pa
 
     space, request = worker.space, job.request
@@ -308,7 +308,7 @@ def _explored(worker: _Worker, job: Job, number: int) -> Block:
     first, end = span(number)
     for index in range(first, end):
         config = _drawn(space, request, index)
-        with _told_of(space, index):
+        with told_of(space, index):
             why = space.why_invalid(config)
         if why:
             because = because or why
@@ -323,7 +323,7 @@ def _explored(worker: _Worker, job: Job, number: int) -> Block:
     for column, limits in constraints.items():
         is_kept &= limits.holds(columns[column])
     kept = [config for config, keep in zip(configs.values(), is_kept, strict=True) if keep]
-    arrays = [_config_column(space, field, kept) if field.name in job.parameters.names
+    arrays = [config_column(space, field, kept) if field.name in job.parameters.names
               else pa.array(np.asarray(columns[field.name])[is_kept], field.type) for field in job.schema]  # fmt: skip
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, job.schema) as stream:
@@ -362,7 +362,12 @@ def _nearest(
     return Nearest(miss=float(miss[place]), index=int(indices[place]), values=values)
 
 
-def _config_column(space: Space, field: pa.Field, configs: Sequence[Config]) -> pa.Array:
+def config_column(space: Space, field: pa.Field, configs: Sequence[Config]) -> pa.Array:
+    """A parameter of networks as a column of the dataset.
+
+    Raises:
+        RooflineError: A value is of another type than those of the first draws.
+    """
     import pyarrow as pa
 
     try:
@@ -377,12 +382,12 @@ def _config_column(space: Space, field: pa.Field, configs: Sequence[Config]) -> 
 def _drawn(space: Space, request: Request, index: int) -> Config:
     from roofline.spaces import Fixed, RandomChooser
 
-    with _told_of(space, index):
+    with told_of(space, index):
         return space.draw(Fixed(RandomChooser(request.seed, index), dict(request.settings)))
 
 
 @contextmanager
-def _told_of(space: Space, index: int, config: Config | None = None) -> Iterator[None]:
+def told_of(space: Space, index: int, config: Config | None = None) -> Iterator[None]:
     """Whatever goes wrong in a space says in which draw."""
     try:
         yield
@@ -405,7 +410,7 @@ class _Lowering:
     counter: Counter
 
 
-class _Worker:
+class Worker:
     """A space, and what was counted of it so far.
 
     The first lowering is that of the first device. Its counts are those of the dataset, and ridge points are of it.
@@ -440,7 +445,7 @@ class _Worker:
             return self._rows(configs)
         except (Exception, SystemExit):
             for index, config in configs.items():
-                with _told_of(self.space, index, config):
+                with told_of(self.space, index, config):
                     self._rows({index: config})
             raise
 
@@ -463,22 +468,22 @@ class _Worker:
         from roofline.spaces.counting import differences
 
         for lowering in self.lowerings:
-            with _told_of(self.space, index, config):
+            with told_of(self.space, index, config):
                 found = differences(self.space, config, lowering.counter, self.job.request.batch)
                 if found:
                     raise RooflineError(f"its parts are not the network: {'; '.join(found[:3])}")
 
 
 _ONE_AT_A_TIME = threading.RLock()  # a dask worker may have several threads
-_kept: _Worker | None = None
+_kept: Worker | None = None
 
 
-def _worker(job: Job) -> _Worker:
+def _worker(job: Job) -> Worker:
     """What this process keeps for the job; of an earlier job it keeps nothing."""
     global _kept
     if _kept is None or _kept.job.key != job.key:
         _kept = None
-        _kept = _Worker(job)
+        _kept = Worker(job)
     return _kept
 
 

@@ -22,7 +22,7 @@ from roofline.exploring import search as searching
 from roofline.exploring.analysis import summary, top
 from roofline.exploring.request import Range
 from roofline.exploring.search import Found, Objective, Progress, search
-from roofline.exploring.work import Job, _Worker
+from roofline.exploring.work import Job, Worker
 from tests.exploring.runs import TINY, parts, rows, tiny
 from tests.exploring.tiny import Tiny, macs
 
@@ -65,7 +65,7 @@ def all_configs() -> Iterator[dict[str, Any]]:
 def everything() -> list[dict[str, Any]]:
     """All networks of the tiny space with their latencies, counted and predicted without any search."""
     configs = dict(enumerate(all_configs()))
-    columns = _Worker(Job.of(tiny())).rows(configs)
+    columns = Worker(Job.of(tiny())).rows(configs)
     return [{**config, "macs": columns["macs"][i], LATENCY: columns[LATENCY][i]} for i, config in configs.items()]
 
 
