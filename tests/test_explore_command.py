@@ -123,19 +123,23 @@ def test_ctrl_c_keeps_whole_blocks_and_the_same_command_goes_on(command: Command
     folder = tmp_path / "run"
     arguments = ["explore", f"{slow}:Tiny", "--n", "700", *ON_TPU, "-o", str(folder), "--workers"]
 
-    def until(block: int, number: int, workers: int) -> subprocess.CompletedProcess[str]:
+    def blocks() -> int:
+        return len(list(folder.glob("networks/part-*.parquet")))
+
+    def until(more: int, number: int, workers: int) -> subprocess.CompletedProcess[str]:
+        """Stopped when that many blocks more than before are there, whichever worker was first."""
+        before = blocks()
         process = subprocess.Popen(
             [sys.executable, "-m", "roofline", *arguments, str(workers)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        path = folder / "networks" / f"part-{block:05}.parquet"
-        while not path.exists() and process.poll() is None:
+        while blocks() < before + more and process.poll() is None:
             time.sleep(0.02)
         os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    interrupted = until(0, signal.SIGINT, 2)
+    interrupted = until(1, signal.SIGINT, 2)
     assert (interrupted.returncode, interrupted.stdout) == (130, "")
     (line,) = interrupted.stderr.splitlines()
     assert line.startswith("Interrupted: ")

@@ -22,6 +22,7 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -353,11 +354,12 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     Raises:
         StoreError: It is another program's, or newer than this one knows.
     """
-    (version,), (application,) = (
-        db.execute(f"PRAGMA {name}").fetchone() for name in ("user_version", "application_id")
-    )
-    empty = not version and not application and not db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and not empty:
+    version, application, has_tables = db.execute(  # in one statement: another process may lay it out meanwhile
+        "SELECT user_version, application_id, EXISTS (SELECT 1 FROM sqlite_master) "
+        "FROM pragma_user_version, pragma_application_id"
+    ).fetchone()
+    is_empty = not (version or application or has_tables)
+    if application != APPLICATION_ID and not is_empty:
         raise StoreError(f"{path} is a database of another program: name another file (--db FILE)")
     if version > len(MIGRATIONS):
         raise StoreError(
@@ -385,7 +387,7 @@ def _opened_to_write(path: str | Path | None) -> Iterator[sqlite3.Connection]:
     _check_file(file)
     with _worded(file), closing(sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)) as db:
         if _version(db, file) < len(MIGRATIONS):
-            db.execute("PRAGMA journal_mode = WAL")  # stays so; a file system without shared memory keeps its own mode
+            _write_ahead(db)
             _migrate(db, file)
         db.execute("PRAGMA foreign_keys = ON")
         yield db
@@ -435,6 +437,24 @@ def _check_file(file: Path) -> None:
             raise StoreError(f"{file} is {'a folder' if file.is_dir() else 'no file'}, and no database of measurements")
     except (OSError, ValueError) as error:  # ValueError: a null character, until Python 3.12
         raise StoreError(f"cannot open {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Turn write-ahead logging on, which stays so; a file system without shared memory keeps its own mode.
+
+    It is the one statement that SQLite's own waiting does not cover: of processes that make a file at once, all but one
+    are told at once that it is busy.
+    """
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 @contextmanager

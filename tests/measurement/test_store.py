@@ -260,6 +260,18 @@ def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_processes_that_make_the_file_at_once_wait_for_each_other(path: Path) -> None:
+    making = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    making.execute("BEGIN IMMEDIATE")  # as SQLite does to turn write-ahead logging on
+    ending = threading.Timer(0.3, making.execute, ["COMMIT"])
+    ending.start()
+    save(run("net"), path)
+    ending.join()
+    making.close()
+    assert models(path) == ["net"]
+    assert rows(path, "PRAGMA journal_mode") == [("wal",)]
+
+
 def test_a_reader_does_not_wait_for_a_writer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(run("net"), path)
     monkeypatch.setattr(store, "BUSY_S", 0.0)
