@@ -14,7 +14,7 @@ orders): the median error of the other networks' ops was 6.9 %, and 7.9 % where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,13 +32,11 @@ class Drawing:
     Attributes:
         worth: Of one more call, by class.
         unknown: Of a call of a class that was never measured: as much as the most.
-        known: Keys of the calls that were measured.
         physics: Says how long a network takes.
     """
 
     worth: Mapping[str, float]
     unknown: float
-    known: frozenset[str]
     physics: Physics
 
     @classmethod
@@ -52,17 +50,18 @@ class Drawing:
             share = spent_s[own].sum() / spent_s.sum()
             off = np.sqrt(np.average(log_error[own] ** 2, weights=spent_s[own]))
             worth[kernel] = float((share * off / own.sum()) ** 2)
-        return cls(worth, max(worth.values()), frozenset(ops.key.tolist()), physics)
+        return cls(worth, max(worth.values()), physics)
 
-    def value(self, kernels: Kernels, *, runs: float, fixed_s: float) -> float:
+    def value(self, kernels: Kernels, *, known: Collection[str], runs: float, fixed_s: float) -> float:
         """What a network promises a second.
 
         Args:
             kernels: Its own.
+            known: Keys of the calls that were measured by now.
             runs: How often it is run.
             fixed_s: Seconds that it takes beside.
         """
         calls = zip(kernels.key, kernels.kernel.tolist(), strict=True)
         took_s = runs * float(self.physics.times(kernels.kernel, kernels.terms).sum())
-        gain = sum(self.worth.get(kernel, self.unknown) for key, kernel in calls if key not in self.known)
+        gain = sum(self.worth.get(kernel, self.unknown) for key, kernel in calls if key not in known)
         return gain / (fixed_s + took_s)

@@ -21,22 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MACS = (20e6, 1.5e9)  # of a network, log-uniform: 2 to 30 ms where a convolution reaches 50 GMAC/s
-REPEATS = (
-    2,
-    3,
-    3,
-    4,
-    6,
-    8,
-)  # of what keeps its input's size: blocks find their buffers in the caches from the second on
+# Of what keeps its input's size: blocks find their buffers in the caches from the second on.
+REPEATS = (2, 3, 3, 4, 6, 8)
 MAX_DRAWS = 20  # of parts, of which those that would go beyond the MACs are not taken
 KERNELS = (3, 3, 3, 5, 5, 7)
 EXPANSIONS = (1, 2, 3, 4, 6)
 GROUP_WIDTHS = (4, 8, 16, 24, 32, 64)
 SIDES = (4, 5, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 72, 80, 96, 112, 128)
 ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (
-    nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Hardsigmoid,
-    nn.Tanh, nn.Mish,
+    nn.ReLU, nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardswish, nn.SiLU, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU,
+    nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Mish,
 )  # fmt: skip
 IN_PLACE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LeakyReLU)
 
@@ -71,13 +65,36 @@ def network(seed: int, weights: Mapping[str, float] | None = None) -> tuple[nn.M
         return (_tokens if rng.random() < TOKEN_SHARE else _images)(rng, weights or PART_WEIGHTS)
 
 
-TOKEN_SHARE = 0.25  # of the networks take tokens from beginning to end
-RECURRENT_SHARE = 0.25  # of those have a recurrent layer, if they are short
+def with_weights(outlined: nn.Module, noise: Tensor) -> nn.Module:
+    """A network made on the meta device, given memory and weights: in a tenth of the time that torch takes.
+
+    Args:
+        outlined: The network; it is changed.
+        noise: Normal numbers that the weights are cut from, one after another; (n,).
+    """
+    outlined.to_empty(device="cpu")
+    for name, weight in outlined.named_parameters():
+        if weight.dim() == 1 and name.endswith("weight"):  # of a norm
+            nn.init.ones_(weight)
+            continue
+        flat = weight.detach().as_strided((weight.numel(),), (1,))  # whatever its layout
+        for start in range(0, len(flat), len(noise)):
+            part = flat[start : start + len(noise)]
+            part.copy_(noise[: len(part)])
+        flat.mul_(math.sqrt(len(weight) / len(flat)) if weight.dim() > 1 else 0.1)
+    for name, buffer in outlined.named_buffers():
+        buffer.fill_(1 if name.endswith("running_var") else 0)
+    return outlined
+
+
+TOKEN_SHARE = 0.2  # of the networks take tokens from beginning to end
+RECURRENT_SHARE = 0.4  # of those have a recurrent layer, if they are short
+RECTIFIED_SHARE = 0.7  # of the max pools take what a ReLU left: they branch on what is larger, and zeros are equal
 FLAT_SHARE, FLAT_WEIGHTS = 0.15, 50e6  # of the heads on small maps take them unpooled, with so many weights at most
 
 
 def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
-    budget = math.exp(rng.uniform(*map(math.log, MACS)))
+    budget = _budget(rng)
     parts: list[nn.Module] = []
     if rng.random() < 0.5:
         shape = Map(rng.choice((1, 1, 1, 2)), 3, rng.choice((96, 128, 160, 192, 224, 224, 256)))
@@ -94,7 +111,7 @@ def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         needed = _macs(made, shape)
         if macs + needed > budget:
             continue
-        repeats = rng.choice(REPEATS) if after == shape else 1
+        repeats = 1 if after != shape or name in ONCE else rng.choice(REPEATS)
         repeats = max(1, min(repeats, int((budget - macs) / max(needed, 1))))
         parts += [made, *(copy.deepcopy(made) for _ in range(repeats - 1))]
         macs, shape = macs + repeats * needed, after
@@ -110,22 +127,28 @@ def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
     return nn.Sequential(*parts).eval(), (given.batch, given.channels, given.side, given.side)
 
 
+def _budget(rng: random.Random) -> float:
+    return math.exp(rng.uniform(*map(math.log, MACS)))
+
+
 def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
     width = rng.choice((64, 96, 128, 160, 192, 256, 320, 384, 512, 768))
     heads = width // rng.choice([head for head in (16, 32, 64) if width % head == 0])
     length = rng.choice((49, 64, 100, 128, 144, 196, 197, 256, 257, 400))
     batch = rng.choice((1, 1, 1, 2, 4))
     blocks: list[nn.Module] = []
-    macs = 0.0
+    macs, budget = 0.0, _budget(rng)
     for _ in range(rng.randint(1, 3)):
         ratio, how, repeats = rng.choice((2, 3, 4)), rng.choice(("fused", "explicit", "mixer")), rng.choice(REPEATS)
         for _ in range(repeats):
             blocks.append(_TokenBlock(width, heads, ratio, how, length))
             macs += _macs(blocks[-1], Map(batch, width, 1)) * length
-            if macs > MACS[1] / 2:
+            if macs > budget:
                 break
+        if macs > budget:
+            break
     if rng.random() < RECURRENT_SHARE and length <= 150:
-        blocks.append(_Recurrent(rng.choice((nn.GRU, nn.LSTM)), width))
+        blocks.append(_Recurrent(rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), width))
     head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
@@ -211,7 +234,7 @@ def _bottleneck(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     """1x1, 3x3 (dense or in groups), 1x1."""
     inner = max(8, int(shape.channels * rng.choice((0.25, 0.5, 1, 1)) / 8) * 8)
     widths = [width for width in GROUP_WIDTHS if inner % width == 0 and width < inner]
-    groups = inner // rng.choice(widths) if widths and rng.random() < 0.6 else 1
+    groups = inner // rng.choice(widths) if widths and rng.random() < 0.4 else 1
     layers = nn.Sequential(
         _conv(shape.channels, inner, 1, rng),
         _conv(inner, inner, 3, rng, groups=groups),
@@ -259,12 +282,14 @@ def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     if shape.side > 28:
         return _last(rng, shape)
     how = rng.choice(("fused", "explicit", "mixer"))
+    if shape.side % 2 == 0 and rng.random() < 0.3:
+        return _OnPhases(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2 // 4)), shape
     return _OnTokens(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2)), shape
 
 
 def _last(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
-    """A depthwise convolution and linear layers over channels that stand last, as ConvNeXt has them."""
-    return _ChannelsLast(shape.channels, rng.choice(KERNELS), rng.choice((2, 3, 4))), shape
+    """A depthwise convolution, and linear layers or pointwise convolutions over channels that stand last."""
+    return _ChannelsLast(shape.channels, rng.choice(KERNELS), rng.choice((2, 3, 4)), rng.random() < 0.4), shape
 
 
 def _token_convolution(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -278,13 +303,24 @@ def _token_convolution(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
 
 def _pools(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     """Pooling that keeps the size, beside the identity."""
-    kernel = rng.choice((2, 3, 3, 5, 7))
+    kernel = rng.choice((2, 3, 3, 3, 3, 5, 7))
     if shape.side < kernel:
         return _point(rng, shape)
-    kind = rng.choice((nn.MaxPool2d, nn.AvgPool2d))
+    pool = _max_pool if rng.random() < 0.5 else _average_pool
     if kernel == 2:
-        return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), kind(2, 1)), shape
-    return _Residual(kind(kernel, 1, kernel // 2)), shape
+        return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(rng, 2, 1)), shape
+    return _Residual(pool(rng, kernel, 1, kernel // 2)), shape
+
+
+def _max_pool(rng: random.Random, kernel: int, stride: int, padding: int = 0, *, ceil_mode: bool = False) -> nn.Module:
+    pool = nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil_mode)
+    return nn.Sequential(nn.ReLU(), pool) if rng.random() < RECTIFIED_SHARE else pool
+
+
+def _average_pool(
+    rng: random.Random, kernel: int, stride: int, padding: int = 0, *, ceil_mode: bool = False
+) -> nn.Module:
+    return nn.AvgPool2d(kernel, stride, padding, ceil_mode)
 
 
 def _point(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -298,7 +334,8 @@ def _scale(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     """Down and up again, and a merge."""
     if shape.side % 2 or shape.side < 8:
         return _point(rng, shape)
-    return _DownAndUp(shape.channels, rng.choice(("nearest", "bilinear", "transposed"))), shape
+    pool = _max_pool(rng, 2, 2)
+    return _DownAndUp(shape.channels, pool, rng.choice(("nearest", "bilinear", "transposed"))), shape
 
 
 def _gates(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -312,9 +349,10 @@ PARTS: Mapping[str, Part] = {
     "pools": _pools, "point": _point, "scale": _scale, "gates": _gates,
 }  # fmt: skip
 PART_WEIGHTS: Mapping[str, float] = {
-    "inverted": 4, "separable": 2, "basic": 2, "bottleneck": 2.5, "dense": 1.5, "shuffle": 1, "tokens": 2.2,
-    "channels_last": 1.2, "token_convolution": 1.5, "pools": 0.8, "point": 1.5, "scale": 1, "gates": 0.5,
+    "inverted": 4, "separable": 2, "basic": 6, "bottleneck": 3, "dense": 1.5, "shuffle": 0.7, "tokens": 2,
+    "channels_last": 1.4, "token_convolution": 1, "pools": 0.7, "point": 1.5, "scale": 0.8, "gates": 0.4,
 }  # fmt: skip
+ONCE = frozenset({"pools", "scale", "gates"})  # slow, and few networks are made of them block after block
 
 
 def _stem(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -326,7 +364,7 @@ def _stem(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     layers = [_conv(3, out, kernel, rng, stride=2)]
     side = shape.side // 2
     if rng.random() < 0.3:
-        layers.append(nn.MaxPool2d(3, 2, 1))
+        layers.append(_max_pool(rng, 3, 2, 1))
         side //= 2
     return nn.Sequential(*layers), Map(shape.batch, out, side)
 
@@ -334,16 +372,18 @@ def _stem(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
 def _downsample(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     side = (shape.side + 1) // 2
     out = max(shape.channels, _channels(rng, side))
-    how = rng.choice(("conv", "conv", "depthwise", "pool", "patch"))
+    how = rng.choice(("conv", "conv", "depthwise", "pool", "patch", "slices"))
     if how == "depthwise":
         depthwise = _conv(shape.channels, shape.channels, rng.choice(KERNELS), rng, stride=2, groups=shape.channels)
         return nn.Sequential(depthwise, _conv(shape.channels, out, 1, rng, act=False)), Map(shape.batch, out, side)
     if how == "pool":
-        halves = {"ceil_mode": True}
-        pool = rng.choice((nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, 2, **halves), nn.MaxPool2d(2, 2, **halves)))
+        kernel, kind = rng.choice(((3, _max_pool), (2, _average_pool), (2, _max_pool)))
+        pool = kind(rng, kernel, 2, kernel // 2 if kernel > 2 else 0, ceil_mode=kernel == 2)
         return nn.Sequential(pool, _conv(shape.channels, out, 1, rng)), Map(shape.batch, out, side)
     if how == "patch" and shape.side % 2 == 0:
         return nn.Conv2d(shape.channels, out, 2, 2), Map(shape.batch, out, side)
+    if how == "slices" and shape.side % 2 == 0:
+        return _Slices(shape.channels, out, rng.random() < 0.6), Map(shape.batch, out, side)
     return _conv(shape.channels, out, rng.choice((1, 3, 3)), rng, stride=2), Map(shape.batch, out, side)
 
 
@@ -354,8 +394,9 @@ def _rewidth(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
 
 def _head(rng: random.Random, shape: Map) -> nn.Module:
     layers: list[nn.Module] = []
-    flat, wide = shape.channels * shape.side**2, rng.choice((256, 512, 1024, 2048, 4096))
-    if rng.random() < FLAT_SHARE and flat * wide <= FLAT_WEIGHTS:
+    flat = shape.channels * shape.side**2
+    if rng.random() < FLAT_SHARE and flat * 256 <= FLAT_WEIGHTS:
+        wide = rng.choice([width for width in (256, 512, 1024, 2048, 4096) if flat * width <= FLAT_WEIGHTS][-2:])
         return nn.Sequential(nn.Flatten(1), nn.Linear(flat, wide), _act(rng), nn.Dropout(), nn.Linear(wide, wide))
     if shape.side <= 16 and rng.random() < 0.3:
         wide = rng.choice((512, 960, 1280, 2048))
@@ -474,6 +515,40 @@ class _OnTokens(nn.Module):
         return self.block(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(n, c, h, w)
 
 
+class _OnPhases(nn.Module):
+    """A block on the tokens of every other row and column, four times: attention across patches."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y = x.reshape(n * c * (h // 2), 2, w // 2, 2).transpose(1, 2).reshape(n, c, -1, 4)
+        y = self.block(y.transpose(1, 3).reshape(4 * n, -1, c))
+        y = y.reshape(n, 4, -1, c).transpose(1, 3).reshape(n * c * (h // 2), w // 2, 2, 2)
+        return y.transpose(1, 2).reshape(n, c, h, w)
+
+
+class _Slices(nn.Module):
+    """Every other row and column, four times, side by side as channels, which stand first or last."""
+
+    def __init__(self, channels: int, out: int, is_last: bool) -> None:
+        super().__init__()
+        self.is_last = is_last
+        self.merge = (
+            nn.Sequential(nn.LayerNorm(4 * channels), nn.Linear(4 * channels, out, bias=False)) if is_last
+            else nn.Conv2d(4 * channels, out, 1)
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.is_last:
+            return self.merge(torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1))
+        y = x.permute(0, 2, 3, 1).contiguous()
+        y = self.merge(torch.cat([y[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1))
+        return y.permute(0, 3, 1, 2)
+
+
 class _Windows(nn.Module):
     """Attention within windows, shifted or not, with a bias for each pair of positions."""
 
@@ -503,16 +578,22 @@ class _Windows(nn.Module):
 
 
 class _ChannelsLast(nn.Module):
-    def __init__(self, channels: int, kernel: int, ratio: int) -> None:
+    def __init__(self, channels: int, kernel: int, ratio: int, convolves: bool) -> None:
         super().__init__()
+        self.convolves, wide = convolves, ratio * channels
         self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-        self.norm, self.scale = nn.LayerNorm(channels), nn.Parameter(torch.randn(channels) / 10)
-        wide = ratio * channels
-        self.mlp = nn.Sequential(nn.Linear(channels, wide), nn.GELU(), nn.Linear(wide, channels))
+        self.norm, self.scale = nn.LayerNorm(channels), nn.Parameter(torch.randn(channels, 1, 1) / 10)
+        self.mlp = nn.Sequential(
+            nn.Conv2d(channels, wide, 1) if convolves else nn.Linear(channels, wide),
+            nn.GELU(),
+            nn.Conv2d(wide, channels, 1) if convolves else nn.Linear(wide, channels),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.mlp(self.norm(self.depthwise(x).permute(0, 2, 3, 1)))
-        return x + (y * self.scale).permute(0, 3, 1, 2)
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        if self.convolves:
+            return x + self.mlp(y.permute(0, 3, 1, 2)) * self.scale
+        return x + (self.mlp(y) * self.scale.flatten()).permute(0, 3, 1, 2)
 
 
 class _TokenConvolution(nn.Module):
@@ -529,10 +610,10 @@ class _TokenConvolution(nn.Module):
 
 
 class _DownAndUp(nn.Module):
-    def __init__(self, channels: int, how: str) -> None:
+    def __init__(self, channels: int, pool: nn.Module, how: str) -> None:
         super().__init__()
         self.how = how
-        self.pool, self.conv = nn.MaxPool2d(2), nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.pool, self.conv = pool, nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.up = nn.ConvTranspose2d(channels, channels, 2, 2) if how == "transposed" else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The session of a calibration: the times of kernels in context, of networks as wholes, and the ceilings.
 
 Synthetic networks (`roofline.calibration.menu`) are timed in small groups: in each round, in an order drawn anew, each
-is run once as a whole and once op by op (`roofline.measurement.replay`), with the anchor before and after. An op's time
+is run once untimed, as the anchor and the network before left their own data in the caches, once as a whole, and once
+op by op (`roofline.measurement.replay`), with the anchor before and after. An op's time
 is the median of its rounds over the anchor's factor beside them; samples under heavy contention are left out. A group
 is a few networks, so that the rounds of one are some tenths of a second apart, and what disturbs one does not disturb
 all. Groups follow until the time is up, so a longer budget has more networks, not longer ones. After the first sixty,
@@ -36,7 +37,7 @@ from roofline.calibration.drawing import Drawing
 from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import Compiled, compiled, is_library
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
-from roofline.calibration.menu import network
+from roofline.calibration.menu import network, with_weights
 from roofline.errors import BusyError, CalibrationError, RooflineError
 from roofline.graph import Graph
 from roofline.layers import lower
@@ -53,13 +54,13 @@ if TYPE_CHECKING:
     from roofline.calibration.collect import Request
 
 GROUP = 5  # networks that take turns
-ROUNDS = (
-    4  # of a group; seven took the time that looking at candidates takes now: 140 networks in two minutes both ways
-)
-WARM_UP_ROUNDS = 2
+ROUNDS = 3  # of a group: another network says more than another round of the same
+WARM_UP_ROUNDS = 1  # it has run once already, to be recorded
 DRAWN_BLINDLY = 60  # networks, until there is a picture of where predictions are off
+REDRAWN = 1.2  # times as many networks, after which the picture is made anew
 CANDIDATES = 2  # networks that are looked at for each that is measured then
-CANDIDATE_S = 0.3  # seconds that a network takes beside its runs: to be made, traced and recorded
+CANDIDATE_S = 0.12  # seconds that a network takes beside its runs: to be made, traced and recorded
+NOISE = 1 << 20  # random numbers that weights are made of; drawing each anew takes longer than running the network
 CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
 FIRST_ANCHORS = 30
 MIN_NETWORKS = 4
@@ -129,9 +130,20 @@ class _Network:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A network that may be timed: its seed of the menu, its graph, what a compiler makes of it, and its kernels."""
+    """A network that may be timed.
+
+    Attributes:
+        seed: Of the menu.
+        module: Itself, without memory for its weights.
+        shape: Of its input.
+        graph: What it does.
+        plan: What a compiler makes of it; None where it runs as it is.
+        kernels: What it runs.
+    """
 
     seed: int
+    module: nn.Module
+    shape: tuple[int, ...]
     graph: Graph
     plan: Compiled | None
     kernels: Kernels
@@ -177,6 +189,10 @@ class Session:
         self.wholes: list[dict[str, Any]] = []
         self.composed: list[tuple[float, ...]] = []  # what else is known of each whole, in its mode
         self.ceilings: Ceilings | None = None
+        self.known_before: frozenset[str] = frozenset() if base is None else frozenset(base.ops.key.tolist())
+        self.drawing: Drawing | None = None
+        self.drawn_after = 0  # so many networks
+        self.noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(request.seed))
         self.left_out = self.total = 0
         self.skipped: list[str] = []
 
@@ -202,9 +218,9 @@ class Session:
                 self._tell("networks", until_s)
                 began_s = self.clock.now_s()
                 group: list[_Network] = []
-                drawing = self._drawing()
+                self._look()
                 while len(group) < GROUP:
-                    if (made := self._made(self._chosen(seeds, drawing))) is not None:
+                    if (made := self._made(self._chosen(seeds))) is not None:
                         group.append(made)
                 if self.request.mode == "compile":
                     self._time(group, (self._steps,))
@@ -227,32 +243,41 @@ class Session:
         known = set() if self.base is None else set(self.base.wholes.network.tolist())
         return (seed for seed in itertools.count(self.request.seed) if f"menu-{seed}" not in known)
 
-    def _drawing(self) -> Drawing | None:
-        """Where predictions are off so far; None while too little is known."""
+    def _look(self) -> None:
+        """See where predictions are off so far, once enough is known, and again when there is more."""
         before = 0 if self.base is None else len(self.base.wholes)
-        if not self.wholes or before + len(self.wholes) < DRAWN_BLINDLY:
-            return None
+        networks = before + len(self.wholes)
+        if not self.wholes or networks < max(DRAWN_BLINDLY, REDRAWN * self.drawn_after):
+            return
         ops = _table(OpTimes, [self._row(key, seen) for key, seen in self.seen.items()])
-        return Drawing.of(ops if self.base is None else ops.and_others(self.base.ops))
+        self.drawing = Drawing.of(ops if self.base is None else ops.and_others(self.base.ops))
+        self.drawn_after = networks
 
-    def _chosen(self, seeds: Iterator[int], drawing: Drawing | None) -> _Candidate:
+    def _chosen(self, seeds: Iterator[int]) -> _Candidate:
         """The next network that can be traced, or the best of some."""
+        drawing = self.drawing
         candidates: list[_Candidate] = []
         while len(candidates) < (1 if drawing is None else CANDIDATES):
             if (candidate := self._candidate(next(seeds))) is not None:
                 candidates.append(candidate)
         if drawing is None:
             return candidates[0]
-        runs = 2 * (WARM_UP_ROUNDS + 2 * ROUNDS)  # once more before each that is timed
-        return max(candidates, key=lambda each: drawing.value(each.kernels, runs=runs, fixed_s=CANDIDATE_S))
+        runs = 1 + 2 * WARM_UP_ROUNDS + 3 * ROUNDS
+        known = self.seen.keys() | self.known_before
+        return max(
+            candidates, key=lambda each: drawing.value(each.kernels, known=known, runs=runs, fixed_s=CANDIDATE_S)
+        )
 
-    def _candidate(self, seed: int) -> _Candidate | None:
-        """A network of the menu, traced without memory of its own; None where it cannot be."""
-        dtype = getattr(torch, DTYPES[self.request.dtype])
+    def _outlined(self, seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+        """A network of the menu without memory for its weights, and the shape of its input."""
         with torch.device("meta"):
             module, shape = network(seed)
-            given = torch.empty(shape, dtype=dtype)
-        module = module.to(dtype)
+        return module.to(getattr(torch, DTYPES[self.request.dtype])), shape
+
+    def _candidate(self, seed: int) -> _Candidate | None:
+        """A network of the menu, traced; None where it cannot be."""
+        module, shape = self._outlined(seed)
+        given = torch.empty(shape, dtype=getattr(torch, DTYPES[self.request.dtype]), device="meta")
         try:
             plan = None
             graph = trace(module, (given,))
@@ -263,19 +288,18 @@ class Session:
         except RooflineError as error:
             self.skipped.append(f"menu-{seed}: {error}")
             return None
-        return _Candidate(seed, graph, plan, kernels_of(graph))
+        return _Candidate(seed, module, shape, graph, plan, kernels_of(graph))
 
-    def _drawn(self, seed: int) -> tuple[nn.Module, Tensor]:
-        """A network of the menu and its input, where and as they run."""
-        module, shape = network(seed)
+    def _placed(self, outlined: nn.Module, shape: tuple[int, ...], seed: int) -> tuple[nn.Module, Tensor]:
+        """A network with memory and its input, where and as they run."""
+        module = with_weights(outlined, self.noise)
         dtype = getattr(torch, DTYPES[self.request.dtype])
         given = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-        module = module.to(dtype)
         return module, self.bench.place(module, given)
 
     def _made(self, candidate: _Candidate) -> _Network | None:
         """A network, recorded; None where it does not run as it was traced."""
-        module, given = self._drawn(candidate.seed)
+        module, given = self._placed(candidate.module, candidate.shape, candidate.seed)
         if self.request.mode != "eager":
             (given,) = in_channels_last(module, [given])
         try:
@@ -293,12 +317,12 @@ class Session:
         self._sample_anchor()
         for number in range(ROUNDS):
             for each in self.rng.sample(list(group), len(group)):
+                each.call()
                 for part in reversed(parts) if number % 2 else parts:
                     part(each)
-                    self._sample_anchor()
+                self._sample_anchor()
 
     def _whole(self, each: _Network) -> None:
-        each.call()  # untimed: the anchor and the network before left their own data in the caches
         start_s = self.clock.now_s()
         whole_s, host_s = self.bench.whole_s(each.call)
         each.whole_s.append(whole_s)
@@ -306,7 +330,6 @@ class Session:
         each.whole_at_s.append((start_s + self.clock.now_s()) / 2)
 
     def _steps(self, each: _Network) -> None:
-        each.call()
         start_s = self.clock.now_s()
         step_s = replay(each.recording, self.stopwatch, own_cost_s=self.own_cost_s).step_s
         each.step_s.append(step_s)
@@ -352,7 +375,7 @@ class Session:
         """Compile a network and time it; whether that went well."""
         with compiling.fresh():
             try:
-                each.call = compiling.compiled_call(*self._drawn(each.seed))
+                each.call = compiling.compiled_call(*self._placed(*self._outlined(each.seed), each.seed))
             except CalibrationError as error:
                 if not self.wholes and len(self.skipped) >= MOST_FAILURES:
                     raise
@@ -362,6 +385,7 @@ class Session:
                 each.call()
             self._sample_anchor()
             for _ in range(COMPILED_ROUNDS):
+                each.call()
                 self._whole(each)
                 self._sample_anchor()
         return True

@@ -17,7 +17,7 @@ The code paths are those of PyTorch 2.13 with oneDNN on an AVX-512 CPU, as ``tor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from roofline.calibration.layouts import fits_blas, folds, inner_run, is_matrix, layout_of, suggests_channels_last
@@ -359,11 +359,15 @@ def _copy(op: Op, item: Cost) -> Work:
 
 
 def _cat(op: Op, item: Cost) -> Work:
+    """Copies in runs: of all that an input has from the axis on, or as far as its elements stand side by side."""
     out = op.outputs[0]
     dim = op.arg(1, "dim", 0)
     axis = dim % len(out.shape) if isinstance(dim, int) and out.shape else 0
     is_strided = any(layout_of(value) != "contiguous" for value in op.inputs)
-    return Work("cat", is_strided, elements=out.elements, rows=len(op.inputs) * max(1, numel(out.shape[:axis])))
+    if not is_strided:
+        return Work("cat", elements=out.elements, rows=len(op.inputs) * max(1, numel(out.shape[:axis])))
+    runs = sum(value.elements // inner_run(replace(value, strides=out.strides), [value])[0] for value in op.inputs)
+    return Work("cat", is_strided=True, elements=out.elements, rows=max(1, runs))
 
 
 def _roll(op: Op, item: Cost) -> Work:

@@ -9,13 +9,21 @@ import torch
 from torch import nn
 
 from roofline.calibration.kernels import kernels_of
-from roofline.calibration.menu import MACS, PARTS, network
+from roofline.calibration.menu import MACS, PARTS, network, with_weights
 from roofline.graph import Graph
 from roofline.layers import lower
 from roofline.trace import trace
 
-SEEDS = range(14)
-SMALL = [seed for seed in SEEDS if math.prod(network(seed)[1][2:]) <= 64 * 64]
+SEEDS = range(24)
+
+
+def outlined(seed: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """A network without memory for its weights, and the shape of its input."""
+    with torch.device("meta"):
+        return network(seed)
+
+
+SMALL = [seed for seed in SEEDS[:14] if math.prod(outlined(seed)[1][2:]) <= 64 * 64]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +31,7 @@ def graphs() -> list[Graph]:
     """What networks of some seeds do."""
     found = []
     for seed in SEEDS:
-        module, shape = network(seed)
+        module, shape = outlined(seed)
         found.append(trace(module, (torch.empty(shape, device="meta"),)))
     return found
 
@@ -42,7 +50,7 @@ def test_a_seed_draws_one_network(seed: int) -> None:
 
 
 def test_seeds_draw_different_networks() -> None:
-    assert len({str(network(seed)[0]) for seed in SEEDS}) == len(SEEDS)
+    assert len({str(outlined(seed)[0]) for seed in SEEDS}) == len(SEEDS)
 
 
 def test_drawing_leaves_the_random_state_as_it_was() -> None:
@@ -72,18 +80,32 @@ def test_they_have_the_kernels_that_networks_are_built_of(graphs: list[Graph]) -
 
 def test_weights_say_how_often_a_part_is_drawn() -> None:
     weights = dict.fromkeys(PARTS, 0.0) | {"pools": 1.0}
-    pools = sum(
-        isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for seed in SEEDS for part in network(seed, weights)[0].modules()
-    )
-    usual = sum(isinstance(part, nn.MaxPool2d | nn.AvgPool2d) for seed in SEEDS for part in network(seed)[0].modules())
+    kinds = (nn.MaxPool2d, nn.AvgPool2d)
+    with torch.device("meta"):
+        drawn = [[network(seed, given)[0] for seed in SEEDS] for given in (weights, None)]
+    pools, usual = (sum(isinstance(part, kinds) for made in each for part in made.modules()) for each in drawn)
     assert pools > 4 * usual
 
 
 @pytest.mark.parametrize("seed", SMALL)
 def test_outputs_are_numbers(seed: int) -> None:
     """Subnormal or infinite ones would be slow, or fast, for a reason that no network has."""
-    module, shape = network(seed)
+    module, shape = outlined(seed)
+    noise = torch.randn(1 << 16, generator=torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        out = module(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        out = with_weights(module, noise)(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
     assert out.isfinite().all()
-    assert out.abs().max() < 1e6
+    assert 1e-6 < out.abs().max() < 1e6
+
+
+def test_weights_are_of_the_size_that_keeps_what_goes_through_them() -> None:
+    with torch.device("meta"):
+        linear, norm = nn.Linear(400, 300), nn.BatchNorm1d(300)
+    with_weights(nn.Sequential(linear, norm), torch.randn(1000, generator=torch.Generator().manual_seed(0)))
+    assert linear.weight.std().item() == pytest.approx(1 / 20, rel=0.1)  # 1 / sqrt(400): 400 inputs each
+    assert linear.weight.flatten()[:10].tolist() == linear.weight.flatten()[1000:1010].tolist()  # noise of 1000
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    assert torch.equal(norm.weight, torch.ones(300))
+    assert torch.equal(norm.running_var, torch.ones(300))
+    assert torch.equal(norm.running_mean, torch.zeros(300))
