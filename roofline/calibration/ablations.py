@@ -26,7 +26,7 @@ Strings = NDArray[np.str_]
 Floats = NDArray[np.float64]
 Change = Callable[[Strings, Floats], tuple[Strings, Floats]]  # of classes, (n,), and terms, (n, terms)
 
-TERMS_APART = ("calls", "padded_macs", "weight_bytes", "reorder_bytes", "scratch_bytes", "large_bytes")
+TERMS_APART = ("calls", "padded_macs", "weight_bytes", "reorder_bytes", "ragged_bytes", "scratch_bytes", "large_bytes")
 
 
 def ablations(calibration: Calibration, estimator: str = "learned") -> dict[str, Estimator]:

@@ -272,8 +272,11 @@ def _intervals(
     from roofline.calibration.inductor import LOOP, is_library
 
     counts = is_library(ops.kernel, ops.terms) if law is CompiledLaw else np.ones(len(ops.time_s), dtype=bool)
+    often = ops.samples / max(int(ops.samples.min()), 1)  # blocks repeat: once each, a network's time is another
+    time_s, op_s = ops.time_s * often, op_s * often
     groups = np.full(len(ops.time_s), -1, dtype=np.intp)
     errors: list[float] = []
+    composing: list[float] = []
 
     @cache
     def without(left: int) -> Host | CompiledLaw | TwoClocks:
@@ -284,12 +287,14 @@ def _intervals(
     loops: list[tuple[float, float]] = []  # of each network, the time of what is no library's, and its log error
     for number, name in enumerate(wholes.network.tolist()):
         own = (ops.network == name) & counts
-        own_s = float(ops.time_s[own].sum())
+        own_s = float(time_s[own].sum())
         if fold.max() == 0 or own_s <= OWN_SHARE * wholes.ops_s[number]:
             continue
         whole = without(int(fold[own][0]))
         ops_s = wholes.ops_s[[number]] * op_s[own].sum() / own_s
         groups[own] = len(errors)
+        known_s = float(whole.whole_s(wholes.ops_s[[number]], columns[[number]])[0])
+        composing.append(float(np.log(wholes.time_s[number] / known_s)))
         errors.append(float(np.log(wholes.time_s[number] / whole.whole_s(ops_s, columns[[number]])[0])))
         if law is CompiledLaw:
             expected_s, rest_s = (
@@ -300,19 +305,20 @@ def _intervals(
     if not loops:
         return Intervals.of(
             ops.kernel,
-            np.log(ops.time_s / op_s),
+            np.log(time_s / op_s),
             groups=groups,
-            op_s=ops.time_s,
+            op_s=time_s,
             whole_log_error=np.array(errors),
             is_unmeasured=is_unmeasured,
+            composing=float(np.sqrt(np.mean(np.square(composing)))) if composing else 0.0,
         )
     loop_s, loop_error = np.array(loops).T
     return for_few(
         Intervals.of(
             np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),
-            np.concatenate([np.log(ops.time_s / op_s), loop_error]),
+            np.concatenate([np.log(time_s / op_s), loop_error]),
             groups=np.concatenate([groups, np.arange(len(loops))]),
-            op_s=np.concatenate([ops.time_s, loop_s]),
+            op_s=np.concatenate([time_s, loop_s]),
             whole_log_error=np.array(errors),
             is_unmeasured=np.concatenate([is_unmeasured, np.zeros(len(loops), dtype=bool)]),
         )

@@ -42,7 +42,9 @@ LOOP_TERMS = (
     "transcendentals",
 )
 WHOLE_TERMS = ("calls", "library_calls", "runs", *LOOP_TERMS)  # of a network: its loops summed
-LIBRARY = frozenset("gemm gemv bmm sdpa sdpa_math lstm recurrent".split()) | {FALLBACK}  # and all convolutions
+LIBRARY = frozenset("gemm gemm_skinny gemv bmm sdpa sdpa_math lstm recurrent".split()) | {
+    FALLBACK
+}  # and all convolutions
 RECURRENT = frozenset({"lstm", "recurrent"})
 LARGEST_WINDOW = 25  # elements; torch/_inductor/lowering.py, should_fallback_max_pool_with_indices and avg_pool2d
 LOOP = "fused_loop"  # the class of kernels of an op that runs in one

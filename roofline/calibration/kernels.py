@@ -34,6 +34,7 @@ TERMS: tuple[str, ...] = (
     "written_bytes",
     "weight_bytes",  # of parameters and buffers
     "reorder_bytes",  # read and written to bring activations into another layout and back, within the op
+    "ragged_bytes",  # of these, of tensors whose channels do not fill the blocks of the other layout
     "scratch_bytes",  # written and read again within the op: unrolled windows, scores of an attention
     "taps",  # of windows: output positions times the kernel's size; of a pooling by channel
     "rows",  # independent runs of the inner loop: pixels, rows of a matrix or a norm, matrices of a batch, time steps
@@ -122,8 +123,8 @@ def _terms(op: Op, item: Cost | None, work: Work) -> tuple[float, ...]:
         footprint[value.storage] = max(moved, footprint.get(value.storage, 0))
     return (
         1, item.macs, work.padded_macs or item.macs, work.elements, item.vector_ops, work.transcendentals,
-        read_bytes, written_bytes, weight_bytes, work.reorder_bytes, work.scratch_bytes, work.taps, work.rows,
-        max(0, sum(footprint.values()) - CACHE_BYTES), fresh_bytes,
+        read_bytes, written_bytes, weight_bytes, work.reorder_bytes, work.ragged_bytes, work.scratch_bytes, work.taps,
+        work.rows, max(0, sum(footprint.values()) - CACHE_BYTES), fresh_bytes,
     )  # fmt: skip
 
 

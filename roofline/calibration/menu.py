@@ -148,7 +148,8 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         if macs > budget:
             break
     if rng.random() < RECURRENT_SHARE and length <= 150:
-        blocks.append(_Recurrent(rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), width))
+        kind, layers, both = rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), rng.choice((1, 1, 2)), rng.random() < 0.3
+        blocks.append(_Recurrent(kind, width, layers, both))
     head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
@@ -495,11 +496,12 @@ class _TokenBlock(nn.Module):
 
 
 class _Recurrent(nn.Module):
-    """A recurrent layer over the tokens."""
+    """Recurrent layers over the tokens, one way or both."""
 
-    def __init__(self, kind: Callable[..., nn.Module], width: int) -> None:
+    def __init__(self, kind: Callable[..., nn.Module], width: int, layers: int, both: bool) -> None:
         super().__init__()
-        self.inner = kind(width, width, batch_first=True)
+        hidden = width // 2 if both else width
+        self.inner = kind(width, hidden, layers, batch_first=True, bidirectional=both)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x)[0]

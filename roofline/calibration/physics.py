@@ -29,7 +29,7 @@ PARENT_ROWS = 2.0  # how many rows of a smaller class weigh as much as what its 
 COMPOSITION = (0.90, 1.15)  # within which the sum of ops may be scaled; beyond it, something is missing
 HULL_FACTOR = 2.0  # beyond the range measured, up to which a term counts as inside
 FAMILIES: Mapping[str, tuple[str, ...]] = {  # classes that borrow from each other; those of convolutions by their names
-    "matmul": ("gemm", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent"),
+    "matmul": ("gemm", "gemm_skinny", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent"),
     "norm": ("batch_norm", "layer_norm", "group_norm"),
     "elementwise": ("elementwise_cheap", "elementwise_binary", "elementwise_broadcast"),
     "activation": (

@@ -41,10 +41,11 @@ def sigma(spread: Intervals, classes: str, op_s: list[float], unmeasured: str = 
 def test_the_spread_of_a_network_by_hand() -> None:
     known = intervals(gemm=0.1, bmm=0.3)
     assert sigma(known, "gemm", [5.0]) == pytest.approx(0.1)
-    # two of a class: half of the variance is common
-    assert sigma(known, "gemm gemm", [1, 1]) == pytest.approx(np.sqrt(0.5 * 0.1**2 + 0.5 * 2 * 0.05**2))
-    # of two classes nothing is common
+    # calls err independently, of one class or of two
+    assert sigma(known, "gemm gemm", [1, 1]) == pytest.approx(np.hypot(0.05, 0.05))
     assert sigma(known, "gemm bmm", [3, 1]) == pytest.approx(np.hypot(0.075, 0.075))
+    # and so does what puts them together
+    assert sigma(replace(known, composing=0.1), "gemm gemm", [1, 1]) == pytest.approx(np.sqrt(2 * 0.05**2 + 0.1**2))
     # equal calls err as one
     assert sigma(known, "gemm gemm", [1, 1], key="aa") == pytest.approx(0.1)
     assert sigma(known, "gemm gemm", [1, 1], key="ab") == sigma(known, "gemm gemm", [1, 1])

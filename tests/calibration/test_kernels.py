@@ -101,6 +101,8 @@ CLASSES: list[tuple[str, Callable[[], Kernels]]] = [
     ("conv_kxk/copied", lambda: of(lambda m, x: m.conv(x[..., ::2]), meta(1, 64, 56, 112), conv=nn.Conv2d(64, 64, 3))),
     ("gemm", lambda: of(nn.Linear(64, 128), meta(1, 196, 64))),
     ("gemv", lambda: of(nn.Linear(1280, 1000), meta(1, 1280))),
+    ("gemm_skinny", lambda: of(nn.Linear(1280, 1000), meta(4, 1280))),
+    ("gemm", lambda: of(nn.Linear(1280, 1000), meta(5, 1280))),
     ("gemm", lambda: of(lambda m, a, b: torch.addmm(b[0], a, b), meta(50, 64), meta(64, 32))),
     ("bmm", lambda: of(lambda m, a, b: a @ b, meta(1, 8, 49, 32), meta(1, 8, 32, 49))),
     ("bmm", lambda: of(lambda m, a: torch.bmm(a, a), meta(8, 49, 49))),
@@ -307,9 +309,9 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         "read_bytes": 4 * 2 * 60 * 30 * 30,
         "written_bytes": 4 * positions * 52,
         "weight_bytes": 4 * (52 * 60 * 9 + 52),
-        "reorder_bytes": 2
-        * 4
-        * (2 * 64 * 30 * 30 + positions * 64),  # both rounded up to 64 channels, read and written
+        # both rounded up to 64 channels, read and written; neither 60 nor 52 fill them
+        "reorder_bytes": 2 * 4 * (2 * 64 * 30 * 30 + positions * 64),
+        "ragged_bytes": 2 * 4 * (2 * 64 * 30 * 30 + positions * 64),
         "scratch_bytes": 0,
         "taps": positions * 9,
         "rows": positions,
@@ -323,6 +325,9 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
     [
         # The channels-last kernel copies no activation; a slice is copied once more than a contiguous image.
         (lambda: of(nn.Conv2d(64, 64, 1), meta(1, 64, 56, 56).to(memory_format=CHANNELS_LAST)), {"reorder_bytes": 0}),
+        (lambda: conv(64, 52, size=28, kernel_size=1, batch=2), {"ragged_bytes": 2 * 4 * 2 * 28 * 28 * 64}),
+        (lambda: conv(64, 96, size=28, kernel_size=1, batch=2), {"ragged_bytes": 0}),
+        (lambda: conv(60, 64, size=30, kernel_size=3, batch=2), {"ragged_bytes": 2 * 4 * 2 * 30 * 30 * 64}),
         (
             lambda: of(lambda m, x: m.conv(x[..., ::2]), meta(1, 64, 56, 112), conv=nn.Conv2d(64, 64, 1)),
             {"reorder_bytes": 3 * 2 * 4 * 64 * 56 * 56},
