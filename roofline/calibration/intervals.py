@@ -39,7 +39,7 @@ class Intervals:
     """Intervals of one estimator.
 
     Attributes:
-        spread: Root mean square of the log error of calls left out, by class.
+        spread: Root mean square of the log error of calls left out, each as long as it takes, by class.
         any_spread: That of all calls.
         widths: q, by level.
         networks: On how many networks it rests.
@@ -80,8 +80,8 @@ class Intervals:
         for name in np.unique(kernel).tolist():
             rows = (kernel == name) & seen
             if rows.sum() >= FEWEST_ROWS:
-                spread[name] = _rms(log_error[rows])
-        bare = cls(spread, _rms(log_error), {}, len(whole_log_error), composing)
+                spread[name] = _rms(log_error[rows], op_s[rows])
+        bare = cls(spread, _rms(log_error, op_s), {}, len(whole_log_error), composing)
         if len(whole_log_error) < FEWEST_NETWORKS:  # nothing to measure the scale by: that of a normal distribution
             widths = {level: UNMEASURED * NormalDist().inv_cdf((1 + level) / 2) for level in LEVELS}
         else:
@@ -150,5 +150,5 @@ def conformal_quantile(scores: Floats, level: float) -> float:
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
-def _rms(values: Floats) -> float:
-    return max(float(np.sqrt(np.mean(values**2))), LEAST_SPREAD) if len(values) else LEAST_SPREAD
+def _rms(values: Floats, weights: Floats) -> float:
+    return max(float(np.sqrt(np.average(values**2, weights=weights))), LEAST_SPREAD) if len(values) else LEAST_SPREAD

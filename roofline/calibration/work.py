@@ -5,7 +5,8 @@ The code paths are those of PyTorch 2.13 with oneDNN on an AVX-512 CPU, as ``tor
 
 - oneDNN copies input and weight into blocks of 16 channels and the output back (`reorder_bytes`; what it costs to
   reorder the weight goes with `weight_bytes`); a channels-last one needs the weight's alone. Where the channels do not
-  fill the last block, that takes longer (`ragged_bytes`): on two cores, depthwise 3x3 at 28x28, 123 us of 88 channels and 85 of 96.
+  fill the last block, that takes longer (`ragged_bytes`): on two cores, depthwise 3x3 at 28x28 took 123 us of 88
+  channels, and 85 of 96.
 - Below 16 input channels, kernels larger than 1x1 take the input as it is.
 - A depthwise one with several outputs a channel is a matrix product a group over unrolled windows.
 - One image, one group, no more than 20,480 input elements and a kernel of at most 3 one way: ATen's own matrix
@@ -120,6 +121,8 @@ def _convolution(op: Op, item: Cost) -> Work:
             padded = padded * _padded(into // groups) // (into // groups)
         if path.pads_output:
             padded = padded * _padded(outof // groups) // (outof // groups)
+    if kernel.startswith("conv_small"):  # pixels are the columns of its matrix product
+        padded = padded // max(1, positions) * _padded(positions)
     reorders = [
         (into, path.reorders_input * _padded(into) * pixels), (outof, path.reorders_output * _padded(outof) * positions)
     ]  # fmt: skip
