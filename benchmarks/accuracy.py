@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
 from benchmarks._harness import filled, markdown
-from benchmarks.networks import TEST_ROWS
+from benchmarks.networks import TEST_ROWS, TIMM_ROWS
 from roofline.calibration.ablations import ablations
 from roofline.calibration.collect import MODES, Request, calibrate, usual_budget_s
 from roofline.calibration.data import Calibration, OpTimes, WholeTimes
@@ -111,6 +112,14 @@ def estimator_table(validation: Validation) -> str:
         rows.append([f"{name}, steady rows", *statistics_cells(steady, steady["n"])])
     summary = validation.summary()
     rows.append([f"**{validation.judged}, decided rows**", *statistics_cells(summary, summary["decided"])])
+    for of_timm in (False, True):
+        models = [
+            model for model in validation.models if model.predicted.asked.reference.startswith("timm:") == of_timm
+        ]
+        part = replace(validation, models=tuple(models)).summary()
+        if part["decided"] < summary["decided"]:
+            which = "of timm" if of_timm else "of the zoo and benchmarks/networks"
+            rows.append([f"{validation.judged}, decided rows {which}", *statistics_cells(part, part["decided"])])
     covered = ", ".join(
         f"{level} %: {percent(summary[f'coverage_{level}'], 0)} (median width {percent(summary[f'width_{level}'], 0)})"
         for level in (80, 90)
@@ -204,9 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     save(calibration, out / "local.calibration.npz")
     write_text(out / "local.yaml", profile_of(calibration, "local", file="local.calibration.npz"))
     hardware = load_profile(out / "local.yaml")
+    rows = (*TEST_ROWS, *(TIMM_ROWS if find_spec("timm") else ()))
     asked = [
         Asked(reference=row.reference, family=row.family, input_size=row.input_size, batch=row.batch)
-        for row in TEST_ROWS[:: given.every]
+        for row in rows[:: given.every]
     ]
     _, known = known_estimators(hardware)
     how = setup(calibration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import TEST_ROWS
+from benchmarks.networks import TEST_ROWS, TIMM_ROWS, Row
 from roofline import models
 from roofline.calibration import menu
 from roofline.calibration.menu import network
@@ -43,7 +44,7 @@ def counted(name: str, *size: int, batch: int = 1) -> Count:
     return Count(sum(p.numel() for p in module.parameters()), int(table.macs.sum()))
 
 
-def lowered(reference: str, size: tuple[int, ...], batch: int) -> tuple[nn.Module, LayerTable]:
+def lowered(reference: str, size: tuple[int, ...] | None, batch: int) -> tuple[nn.Module, LayerTable]:
     loaded = load(reference, batch=batch, input_size=size)
     return loaded.module, lower(trace(loaded.module, loaded.inputs), fusion="none")
 
@@ -191,7 +192,7 @@ def test_there_are_rows_enough_and_none_twice() -> None:
     assert len(families) >= 35
     assert max(families.values()) <= 0.1 * len(TEST_ROWS)  # no family decides the outcome
     assert {row.batch for row in TEST_ROWS} == {1, 2, 4}
-    sides = {row.input_size[1] for row in TEST_ROWS if row.input_size[0] == 3}
+    sides = {row.input_size[1] for row in TEST_ROWS if row.input_size is not None and row.input_size[0] == 3}
     assert min(sides) == 128
     assert max(sides) == 288
     assert len(sides) >= 6
@@ -215,8 +216,23 @@ def test_no_calibration_has_a_network_of_these_families() -> None:
         drawn = [network(seed)[0] for seed in range(60)]
     sources = {type(module).__module__ for each in drawn for module in each.modules()}
     assert {source for source in sources if not source.startswith("torch.nn.")} == {menu.__name__}
-    families = {row.family for row in TEST_ROWS}
+    families = {row.family for row in (*TEST_ROWS, *TIMM_ROWS)}
     assert families.isdisjoint(name.lower() for name in vars(menu))
+
+
+def test_the_rows_of_timm_are_of_families_of_their_own() -> None:
+    stems = {row.family.partition("_")[0].rstrip("0123456789") for row in TIMM_ROWS}
+    assert len(stems) >= 35
+    assert stems.isdisjoint(row.family.rstrip("0123456789") for row in TEST_ROWS)
+    assert all(row.reference == f"timm:{row.family}" for row in TIMM_ROWS)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+@pytest.mark.parametrize("row", TIMM_ROWS, ids=lambda row: row.family)
+@pytest.mark.sampled(6)
+def test_rows_of_timm_trace_and_are_of_a_size_to_measure(row: Row) -> None:
+    _, table = lowered(row.reference, row.input_size, row.batch)
+    assert 100e6 < int(table.macs.sum()) < 5e9
 
 
 def test_no_network_of_the_folder_is_one_of_the_zoo() -> None:

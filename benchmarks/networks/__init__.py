@@ -6,7 +6,8 @@ are references that roofline takes where a checkout is: ``benchmarks/networks/re
 take the tokens' vectors, (B, 1, tokens, width), as a reference is given one floating input.
 
 `TEST_ROWS` covers these and the zoo's families, each several times over resolutions and batches, so that a row takes
-some 1 to 150 ms on two cores of a server. Nothing of any of these families may be in a calibration.
+some 1 to 150 ms on two cores of a server. `TIMM_ROWS` are of other families, one each, as timm has them, where it is
+installed. Nothing of any of these families may be in a calibration.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ class Row(NamedTuple):
     Attributes:
         reference: Of the model; a file's is relative to the checkout.
         family: What a calibration must not have seen, nor any network of the same.
-        input_size: Channels, height, width; of a text 1, tokens, width.
+        input_size: Channels, height, width; of a text 1, tokens, width; the usual one of the network if None.
         batch: Inputs a call.
     """
 
     reference: str
     family: str
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, int, int] | None
     batch: int
 
 
@@ -131,3 +132,12 @@ TEST_ROWS: tuple[Row, ...] = (
         for tokens, width, batch in sizes
     ),
 )
+
+_TIMM = (
+    "bat_resnext26ts cait_xxs24_224 coat_lite_tiny convit_tiny crossvit_tiny_240 dpn48b edgenext_x_small "
+    "efficientformer_l1 ese_vovnet19b_dw fasternet_t0 fbnetc_100 gernet_s gmlp_ti16_224 halonet26t hardcorenas_c "
+    "hgnetv2_b0 inception_next_atto lambda_resnet26t lcnet_100 levit_128 mambaout_femto mixnet_s pit_xs_224 pvt_v2_b0 "
+    "repvit_m0_9 res2net50_14w_8s resmlp_12_224 resnest14d selecsls42b shvit_s1 skresnet18 starnet_s1 swiftformer_xs "
+    "tiny_vit_5m_224 tinynet_b twins_svt_small visformer_tiny xcit_nano_12_p16_224"
+).split()
+TIMM_ROWS: tuple[Row, ...] = tuple(Row(f"timm:{name}", name, None, 1) for name in _TIMM)
