@@ -10,8 +10,9 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from roofline.errors import RooflineError
 from roofline.measurement.result import Failure
+from roofline.units import shape_list
 from roofline.validation_statistics import Interval
 
 if TYPE_CHECKING:
@@ -299,7 +301,16 @@ def predict_models(
     if not models:
         raise RooflineError("; ".join(failure.reason for failure in failures) or "there is no model to predict")
     now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-    return Predictions(judged=best, models=tuple(models), frozen_at=now, failures=tuple(failures))
+    return Predictions(judged=best, models=tuple(_told_apart(models)), frozen_at=now, failures=tuple(failures))
+
+
+def _told_apart(models: Sequence[PredictedModel]) -> list[PredictedModel]:
+    """With their inputs in the names that several of them have."""
+    count = Counter(model.name for model in models)
+    return [
+        model if count[model.name] == 1 else replace(model, name=f"{model.name} at {shape_list(model.input_shapes)}")
+        for model in models
+    ]
 
 
 def _predicted(asked: Asked, estimators: Mapping[str, Estimator], judged: str, layers: bool) -> PredictedModel:

@@ -244,6 +244,14 @@ def test_the_layout_and_the_dtype_are_those_in_which_it_runs(nets: str) -> None:
     assert {op.outputs[0].dtype for op in graph.ops} == {"bfloat16"}
 
 
+def test_models_of_one_name_are_told_apart_by_their_inputs(nets: str) -> None:
+    sizes = [(8, 1), (8, 2), (10, 1)]
+    asked = [Asked(reference=f"{nets}:small", input_size=(3, side, side), batch=batch) for side, batch in sizes]
+    names = [model.name for model in predict_models([*asked, Asked(reference="mobilenetv2_050")], ESTIMATORS).models]
+    small = f"{nets}:small at"
+    assert names == [f"{small} 1x3x8x8", f"{small} 2x3x8x8", f"{small} 1x3x10x10", "mobilenetv2_050"]
+
+
 def test_a_model_that_cannot_be_predicted_does_not_take_the_others_along(nets: str) -> None:
     found = predict_models(
         [Asked(reference=f"{nets}:broken"), Asked(reference=f"{nets}:small"), Asked(reference="nope")], ESTIMATORS
