@@ -359,8 +359,8 @@ ONCE = frozenset({"pools", "scale", "gates"})  # slow, and few networks are made
 def _stem(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     out = rng.choice((16, 24, 32, 32, 48, 64, 96))
     if rng.random() < 0.25:
-        patch = rng.choice((4, 8, 16))
-        return nn.Conv2d(3, out * 2, patch, patch), Map(shape.batch, out * 2, shape.side // patch)
+        patch, out = rng.choice((4, 8, 16, 16, 32)), out * rng.choice((2, 4, 8))  # to the width of transformers
+        return nn.Conv2d(3, out, patch, patch), Map(shape.batch, out, shape.side // patch)
     kernel = rng.choice((3, 3, 7))
     layers = [_conv(3, out, kernel, rng, stride=2)]
     side = shape.side // 2
