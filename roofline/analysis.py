@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import models
 from roofline.conventions import LEFT_OUT, conventions
 from roofline.engine import Prediction, crossing_bytes, predict
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.graph import Graph
 from roofline.hardware import Hardware
 from roofline.layers import DTYPE_BYTES, LayerTable, check_choice, lower
-from roofline.loading.references import library_of
+from roofline.loading.references import is_code
+from roofline.loading.specs import is_spec
 from roofline.lowering import entry_of, is_module, lower_reference
 from roofline.profiles import load_profile
 
@@ -385,7 +385,7 @@ def analyze(
                 model, asked=asked, **choices, arrange=_arrangement(hardware), cached=False if needs_graph else cached
             )
         except TraceError as error:
-            if models.knows(model) or library_of(model) is not None:
+            if not is_code(model) or any(map(is_spec, (arguments or {}).values())):
                 raise
             hint = "(other inputs than one image: --input NAME:DTYPE[SIZES], or an example_inputs beside it)"
             raise TraceError(f"{error} {hint}") from error

@@ -38,6 +38,16 @@ def library_of(reference: str) -> tuple[str, str] | None:
     return (library, name) if colon and library in LIBRARIES else None
 
 
+def is_code(reference: str) -> bool:
+    """Whether it names what a user wrote, ``net.py:make_net`` or ``package.module:make_net``.
+
+    >>> [is_code(name) for name in ("net.py:make_net", "nets:make_net", "timm:resnet18", "hf:config.json", "net.onnx")]
+    [True, True, False, False, False]
+    """
+    where, colon, _ = reference.partition(":")
+    return bool(colon) and where not in (*LIBRARIES, HUGGING_FACE) and not models.knows(reference)
+
+
 def refuse_weights(reference: str) -> None:
     """Refuse a file whose loading runs code, or that holds no network.
 
