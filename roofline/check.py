@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from roofline.comparison import OUTSIDE, ROUNDING, Difference, Plain, compare
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from roofline.hardware import Hardware
 
 SCHEMA = "roofline/check/1"
+CONFIG = "config.json"
+_INSTEAD = "nothing to compare with ('--update-baseline' writes a new one)"
 
 Name = Literal["latency", "macs", "weights", "activations"]
 Limit = str | int | float | Fraction
@@ -357,8 +359,10 @@ def check_replaceable(path: Path) -> None:
 
 def _check_comparable(difference: Difference, label: str) -> None:
     old, new = difference.baseline.data, difference.other.data
+    if _called(old["model"]) != _called(new["model"]):
+        names = [str(data["model"]["name"])[:80] for data in (old, new)]
+        raise SavedError(f"{label} has the model {names[0]}, and this is {names[1]}: {_INSTEAD}")
     aspects = {
-        "model": [data["model"]["name"] for data in (old, new)],
         "profile": [data["hardware"]["id"] for data in (old, new)],
         "dtype": [data["hardware"]["dtype"] for data in (old, new)],
         "fusion": [data["fusion"] for data in (old, new)],
@@ -367,10 +371,23 @@ def _check_comparable(difference: Difference, label: str) -> None:
     }
     for what, (before, now) in aspects.items():
         if before != now:
-            raise SavedError(
-                f"{label} has the {what} {str(before)[:80]}, and this is {str(now)[:80]}: nothing to compare with "
-                "('--update-baseline' writes a new one)"
-            )
+            raise SavedError(f"{label} has the {what} {str(before)[:80]}, and this is {str(now)[:80]}: {_INSTEAD}")
+
+
+def _called(model: Plain) -> str:
+    """What a model is called, wherever the file lies that it is from: a project is checked out in many places.
+
+    >>> _called({"reference": "nets/net.py:make", "name": "nets/net.py:make(width=64)"})
+    'net.py:make(width=64)'
+    >>> _called({"reference": "hf:configs/gpt2/config.json", "name": "hf:configs/gpt2/config.json"})
+    'gpt2'
+    """
+    reference, name = str(model.get("reference", "")), str(model["name"])
+    path = PurePath(reference)
+    if len(path.parts) < 2 or not name.startswith(reference):
+        return name
+    own = path.parent if path.name == CONFIG else path  # of transformers: all configs are called so
+    return own.name + name.removeprefix(reference)
 
 
 # --- who did it -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ whole lines, so that whatever ends the run, what stands there is right, and the 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -14,14 +15,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
-from functools import partial
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from roofline.errors import OutputError, RooflineError
+from roofline.output import write_bytes
 from roofline.units import printable, shape
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from roofline.hardware import Hardware
 
 SCHEMA = "roofline/summary/1"
+DIGITS = 16  # of a SHA-256, which tell a file from what it was before
 MODELS_A_PROCESS = 8  # for fewer, importing torch into one more takes longer than it saves
 
 FileFormat = Literal["csv", "json"]
@@ -51,6 +55,7 @@ class Summary:
         latency_kind: ``bound`` or ``prediction``.
         bound: ``memory`` or ``compute``: in layers of which kind more of the time is.
         compute_bound_share, memory_bound_share: The shares of the layers' time in such layers.
+        versions, file: What else the row depends on, as `made_of` says.
     """
 
     model: str
@@ -69,6 +74,8 @@ class Summary:
     bound: str
     compute_bound_share: float
     memory_bound_share: float
+    versions: str
+    file: str
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain data."""
@@ -95,6 +102,7 @@ def summary(analysis: Analysis, *, options: str = "") -> Summary:
     """An analysis in one row."""
     totals = analysis.totals()
     compute = totals["compute_bound_share"]
+    versions, file = made_of(analysis.reference)
     return Summary(
         model=analysis.reference,
         hw=analysis.hardware.id,
@@ -112,7 +120,45 @@ def summary(analysis: Analysis, *, options: str = "") -> Summary:
         bound="compute" if compute > 0.5 else "memory",
         compute_bound_share=compute,
         memory_bound_share=1.0 - compute,
+        versions=versions,
+        file=file,
     )
+
+
+def made_of(reference: str) -> tuple[str, str]:
+    """What a row depends on beside its options: versions of roofline, torch and the library, and the user's own file.
+
+    >>> made_of("mobilenetv4_conv_s")  # doctest: +SKIP
+    ('roofline 0.1.0 torch 2.13.0', '')
+
+    Returns:
+        The versions, and of a file that the reference names the first digits of its SHA-256; empty of other references.
+    """
+    from roofline.cache import _own_file
+    from roofline.loading.references import library_of
+    from roofline.models import knows
+
+    library = library_of(reference)
+    versions = _versions(library[0] if library else "")
+    if library or knows(reference):
+        return versions, ""
+    with suppress(OSError, ValueError):  # there is none, or no file could be called so
+        file = _own_file(reference)
+        if file is not None and file.is_file():
+            with file.open("rb") as content:
+                return versions, hashlib.file_digest(content, "sha256").hexdigest()[:DIGITS]
+    return versions, ""
+
+
+@cache
+def _versions(library: str) -> str:
+    import roofline
+
+    found = {"roofline": roofline.__version__}
+    for package in filter(None, ("torch", library)):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return " ".join(f"{name} {version}" for name, version in found.items())
 
 
 def analyze_many(
@@ -224,7 +270,8 @@ class RowFile:
     """A file of summaries that grows by whole lines: CSV with a header, or JSON, one object a line.
 
     Attributes:
-        done: References of the models that are in it already.
+        done: References of the models that are in it already. A row of the user's own file is let go of once that
+            file has changed, and is to be done again.
     """
 
     def __init__(self, path: Path, format: FileFormat, *, hw: str, options: str, restart: bool = False) -> None:
@@ -238,7 +285,7 @@ class RowFile:
             restart: Whether to begin anew, whatever is there.
 
         Raises:
-            OutputError: The file is no such file, or of another device or other options.
+            OutputError: The file is no such file, or of another device, other options or other versions.
         """
         self._path, self._format = path, format
         self._file: IO[bytes] | None = None
@@ -247,9 +294,20 @@ class RowFile:
         if not data.startswith(begin[: len(data)]):
             raise _not_ours(path, format)
         self._kept = data[: data.rfind(b"\n") + 1]  # what an interrupted run left of a last line is no row
-        self.done = frozenset(row["model"] for row in self._rows(hw, options))
+        done, stale = set(), set()
+        for number, row in self._rows(hw, options):
+            if row.get("file") == made_of(row["model"])[1]:
+                done.add(row["model"])
+            else:
+                stale.add(number)
+        self.done, self._has_stale = frozenset(done), bool(stale)
+        if stale:
+            lines = self._kept.splitlines(keepends=True)
+            self._kept = b"".join(line for number, line in enumerate(lines, 1) if number not in stale)
 
     def __enter__(self) -> Self:
+        if self._has_stale:
+            write_bytes(self._path, self._kept)  # all or nothing
         try:
             self._file = self._path.open("r+b" if self._kept else "wb", buffering=0)
             if self._kept:
@@ -279,16 +337,17 @@ class RowFile:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
 
-    def _rows(self, hw: str, options: str) -> Iterator[dict[str, Any]]:
+    def _rows(self, hw: str, options: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The rows with the numbers of their lines."""
         for number, row in _parsed(self._kept, self._path, self._format):
-            for what, known in (("hw", hw), ("options", options)):
+            for what, known in (("hw", hw), ("options", options), ("versions", made_of(row["model"])[0])):
                 if row.get(what) != known:
                     found = printable(str(row.get(what)))[:80] or "none"
                     raise OutputError(
                         f"{self._path}:{number} has the {what} {found}, and this is {known or 'none'}: "
                         "choose another file, or --restart to begin this one anew"
                     )
-            yield row
+            yield number, row
 
 
 def line(row: Summary, format: FileFormat) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 import roofline
 from roofline import RooflineError, SavedError
-from roofline.check import against, check, load_baseline, write_baseline
+from roofline.check import _called, against, check, load_baseline, write_baseline
 from roofline.hardware import Hardware
 from roofline.reports.check_export import render_check_markdown
 from roofline.reports.check_terminal import check_text
@@ -213,6 +213,26 @@ def test_a_baseline_of_something_else_is_no_baseline(aspect: tuple[str, ...], va
     (data[outer[0]] if outer else data)[last] = value
     with pytest.raises(SavedError, match=message):
         run(10, 10, baseline=data)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_same"),
+    [
+        ("nets/net.py:make", "net.py:make", True),  # another working directory
+        ("/builds/ci/net.py:make(width=64)", "nets/net.py:make(width=64)", True),
+        ("nets/net.py:make(width=64)", "nets/net.py:make(width=32)", False),
+        ("nets/net.py:make", "nets/net.py:other", False),
+        ("nets/net.py:make", "nets/other.py:make", False),
+        ("build/net.pt2", "net.pt2", True),
+        ("net.pt2", "net.onnx", False),
+        ("hf:a/gpt2/config.json", "hf:b/gpt2/config.json", True),
+        ("hf:a/gpt2/config.json", "hf:a/llama/config.json", False),
+        ("timm:resnet18", "timm:resnet34", False),
+    ],
+)
+def test_a_model_is_the_same_wherever_its_file_lies(before: str, now: str, is_same: bool) -> None:
+    old, new = ({"reference": name.partition("(")[0], "name": name} for name in (before, now))
+    assert (_called(old) == _called(new)) is is_same
 
 
 def test_another_input_size_is_a_change_and_said() -> None:

@@ -15,7 +15,7 @@ import roofline
 from roofline import models
 from roofline.commands.show import CLEAR_LINE
 from roofline.errors import OutputError, ProfileError
-from roofline.many import COLUMNS, Failure, RowFile, Summary, analyze_many, header, line, summary
+from roofline.many import COLUMNS, Failure, RowFile, Summary, analyze_many, header, line, made_of, summary
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -122,7 +122,7 @@ ROW = Summary(
     model="net, \"one\"|`x`", hw="toy", options="--batch 2", dtype="int8", fusion="none", batch=2,
     input_shape="2x3x8x8", params=7, macs=2**62, weight_bytes=7, activation_bytes=9, latency_s=0.1 + 0.2,
     latency_kind="bound", bound="memory",
-    compute_bound_share=0.25, memory_bound_share=0.75,
+    compute_bound_share=0.25, memory_bound_share=0.75, versions=made_of("net")[0], file="",
 )  # fmt: skip
 
 
@@ -172,6 +172,33 @@ def test_a_file_of_another_device_or_other_options_is_not_gone_on_with(format: A
         grown(format, hw="other")
     with pytest.raises(OutputError, match=r"has the options --batch 2, and this is none"):
         grown(format, options="")
+
+
+def test_a_file_of_another_version_is_not_gone_on_with(format: Any) -> None:
+    versions, _ = made_of("timm:resnet18")
+    assert versions.startswith(f"roofline {roofline.__version__} torch ")
+    older = Summary(**{**ROW.to_dict(), "versions": "roofline 0.0.1"})
+    Path("rows").write_text(header(format) + line(older, format))
+    with pytest.raises(OutputError, match=r"rows:\d has the versions roofline 0\.0\.1, and this is roofline .*--resta"):
+        grown(format)
+
+
+@pytest.mark.parametrize("reference", ["nets.py:good", "net.pt2", "hf:config.json"])
+def test_a_row_is_done_again_once_the_users_own_file_has_changed(reference: str, format: Any) -> None:
+    for name in ("net.pt2", "config.json"):
+        Path(name).write_text("as it was")
+    _, digest = made_of(reference)
+    assert len(digest) == 16
+    assert made_of(MEDIUM)[1] == made_of("package.module:make")[1] == made_of("x" * 5000)[1] == ""
+    row = Summary(**{**ROW.to_dict(), "model": reference, "file": digest})
+    Path("rows").write_text(header(format) + line(row, format) + line(ROW, format))
+    assert grown(format).done == {reference, ROW.model}
+    Path({"nets.py:good": "nets.py", "hf:config.json": "config.json"}.get(reference, reference)).write_text("and now")
+    again = Summary(**{**row.to_dict(), "file": made_of(reference)[1]})
+    with grown(format) as file:
+        assert file.done == {ROW.model}
+        file.write(again)
+    assert Path("rows").read_text() == header(format) + line(ROW, format) + line(again, format)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +253,11 @@ def test_a_file_is_gone_on_with_and_begun_anew_only_if_asked(command: Command) -
     assert command(*asked).returncode == 1
     Path("nets.py").write_text(NETS.replace('raise RuntimeError("no weights today\\n  sorry")', "return nn.Identity()"))
     second = command(*asked)
-    assert second.stderr.splitlines()[-1] == "3 of 3 models analysed, 2 of them from before; 0 failed."
+    assert second.stderr.splitlines()[-1] == "3 of 3 models analysed, 1 of them from before; 0 failed."
     assert second.stdout == ""
-    assert list(rows("rows.csv")) == ["nets.py:good", SMALL, "nets.py:broken"]
+    assert rows("rows.csv").keys() == {SMALL, "nets.py:broken", "nets.py:good"}
+    third = command(*asked)  # nothing has changed any more
+    assert third.stderr.splitlines()[-1] == "3 of 3 models analysed, 3 of them from before; 0 failed."
 
     other = command(*asked, "--batch", "2")
     assert other.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from roofline.commands.options import (
     page_options,
 )
 from roofline.commands.show import CLEAR_LINE, emit, format_of, live_line, show
+from roofline.errors import CalibrationError, MeasurementError
 from roofline.units import printable
 
 if TYPE_CHECKING:
@@ -117,9 +119,10 @@ def validate(
     assert hw is not None
     hardware = load_profile(hw)
     calibration, estimators = known_estimators(hardware, dtype)
+    references = list(dict.fromkeys(name for model in models for name in expand(model)))
+    mode = _runtime(references, mode, is_calibrated=calibration is not None) or mode
     how = setup(calibration, device=device, mode=mode, dtype=dtype, threads=threads)
     check_request(how.device, how.dtype, how.mode)
-    references = list(dict.fromkeys(name for model in models for name in expand(model)))
     asked = [
         Asked(reference=reference, batch=batch, input_size=input_size, arguments=dict(arguments))
         for reference in references
@@ -159,6 +162,33 @@ def _check(hw: str | None, freeze: Path | None, output: Path | None, arguments: 
         if output is not None and freeze.resolve() == output.resolve():
             raise click.UsageError(f"--freeze and -o both name {output}")
         check_writable(freeze)
+
+
+def _runtime(references: Sequence[str], mode: str | None, *, is_calibrated: bool) -> str | None:
+    """The mode in which ONNX files run; None where there are none among the models.
+
+    Raises:
+        CalibrationError: The profile is of a calibration, which is of PyTorch.
+        MeasurementError: Another mode is asked for, or the others are no ONNX files.
+    """
+    from roofline.exported import is_onnx
+    from roofline.measurement.subject import ONNXRUNTIME
+
+    files = [reference for reference in references if is_onnx(reference)]
+    if not files:
+        return None
+    if is_calibrated:
+        raise CalibrationError(
+            f"{files[0]} is run by onnxruntime, and the calibration is of PyTorch, so that it predicts another time: "
+            "name the code it is from, a .pt2 of it, or a profile without a calibration"
+        )
+    if mode not in (None, ONNXRUNTIME):
+        raise MeasurementError(f"{files[0]} is run by onnxruntime, and not in mode {mode}: leave out the mode")
+    if len(files) < len(references):
+        raise MeasurementError(
+            f"{files[0]} is run by onnxruntime, and others are not: validate them one after the other"
+        )
+    return ONNXRUNTIME
 
 
 def _tell_predicting(reference: str, number: int, models: int) -> None:

@@ -1,4 +1,4 @@
-"""Networks that were exported to a file: ONNX and torch.export. No code from the file runs, and no weight is read.
+"""Networks that were exported to a file: ONNX and torch.export. No code from the file runs, and no pickle is opened.
 
 net.onnx    `roofline.exported.onnx`
 net.pt2     `roofline.exported.pt2`
@@ -27,7 +27,7 @@ class Exported:
     """An exported network, ready to be traced.
 
     Attributes:
-        network: On the meta device; its forward repeats the file's graph.
+        network: On the meta device, if not with weights; its forward repeats the file's graph.
         inputs: In the file's order, on the meta device.
         input_source: Where their sizes come from.
     """
@@ -46,12 +46,22 @@ def is_exported(reference: str) -> bool:
     return reference.lower().endswith(SUFFIXES)
 
 
+def is_onnx(reference: str) -> bool:
+    """Whether a model reference names an ONNX file, which a runtime of its own runs.
+
+    >>> is_onnx("nets/net.ONNX"), is_onnx("net.pt2")
+    (True, False)
+    """
+    return reference.lower().endswith(".onnx")
+
+
 def load_exported(
     path: Path,
     *,
     batch: int | None = None,
     input_size: tuple[int, ...] | None = None,
     dims: Mapping[str, int] | None = None,
+    weights: bool = False,
 ) -> Exported:
     """Read an exported graph.
 
@@ -60,6 +70,7 @@ def load_exported(
         batch: The first dimension of the first input; as the file has it when not given.
         input_size: Its other dimensions; as the file has them when not given.
         dims: Sizes of the dimensions that the file leaves open, by name.
+        weights: Whether the network is to run, for which a ``.pt2`` has numbers; else all of it is shapes.
 
     Raises:
         ModelError: The file is missing, damaged, or holds what is not known here; or inputs cannot have these sizes.
@@ -70,7 +81,7 @@ def load_exported(
     if path.suffix.lower() == ".pt2":
         from roofline.exported.pt2 import load_pt2
 
-        return Exported(*load_pt2(path, wanted))
+        return Exported(*load_pt2(path, wanted, weights=weights))
     from roofline.exported.onnx import load_onnx
 
     return Exported(*load_onnx(path, wanted))

@@ -1,8 +1,9 @@
-"""What an exported graph becomes: a module that repeats, step by step, what the file says, on shapes alone.
+"""What an exported graph becomes: a module that repeats, step by step, what the file says.
 
 A file names its weights by the paths of the modules they were in, and often its nodes too. From these names a tree of
 modules is made, as far as the file knows it, and each step runs inside a call of its own module. So a trace of the
-network (`roofline.trace`) sees the ops, the weights and the paths that it would see in the live model.
+network (`roofline.trace`) sees the ops, the weights and the paths that it would see in the live model; and where the
+network has numbers and runs, it holds what the live model would hold, and no longer than that.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
 MAX_DEPTH = 50  # of modules inside modules; far beyond any network, and far from Python's limit of recursion
 CALL_MARK = "@"  # torch.export writes the second call of a module as path@1
+DEVICE = "<device>"  # among the values of a run: where its inputs are
+CPU = torch.device("cpu")
 
 Values = dict[str, Any]
+Action = Callable[[Values], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,22 @@ class Step:
 
     Attributes:
         scopes: Dotted paths of the modules that it runs in, the outermost first, the model itself left out.
-        run: Adds its outputs to the values computed so far.
+        run: Adds its outputs to the values computed so far, and returns them.
+        reads, writes: Names of the values that it takes, and of those that it adds.
     """
 
     scopes: tuple[str, ...]
-    run: Callable[[Values], None]
+    run: Action
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
 
 class Part(nn.Module):
     """A module of the model that was exported: its weights, its parts and its place, and nothing of its code."""
 
-    def forward(self, run: Callable[[], None]) -> None:
-        """Run what the file has inside this module."""
-        run()
+    def forward(self, actions: Sequence[Action], values: Values) -> Any:
+        """Do what the file has inside this module; its output is what the last of it gives."""
+        return perform(actions, values)
 
 
 class ExportedNetwork(nn.Module):
@@ -50,7 +57,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
         self._inputs, self._outputs = tuple(inputs), tuple(outputs)
-        self._steps: tuple[Step, ...] = ()
+        self._actions: tuple[Action, ...] = ()
         self._constants: Values = {}
         self._weights: dict[str, tuple[dict[str, Any], str]] = {}  # of each value, the table of a part it is in
         self._parts: dict[str, nn.Module] = {"": self}
@@ -70,19 +77,45 @@ class ExportedNetwork(nn.Module):
 
     def follow(self, steps: Iterable[Step], modules: Iterable[str] = ()) -> None:
         """Set what the network does; `modules` are the paths of those of which nothing else may tell."""
-        self._steps = tuple(steps)
+        steps = tuple(steps)
         for path in modules:
             self._part(path)
-        for step in self._steps:
+        for step in steps:
             for path in step.scopes:
                 self._part(path.partition(CALL_MARK)[0])
+        actions = letting_go(steps, self._outputs)
+        self._actions = self._nested([(step.scopes, act) for step, act in zip(steps, actions, strict=True)], 0)
 
     def forward(self, *inputs: Tensor) -> tuple[Any, ...]:
         """The outputs of the file, for its inputs."""
         values = {**self._constants, **dict(zip(self._inputs, inputs, strict=True))}
         values.update((value, table[name]) for value, (table, name) in self._weights.items())
-        self._run(self._steps, values, 0)
+        values[DEVICE] = next((given.device for given in inputs), CPU)
+        perform(self._actions, values)
         return tuple(values[name] for name in self._outputs)
+
+    def flattened(self) -> fx.GraphModule:
+        """The same as one function, without modules in it, as `torch.export.load(...).module()` is: for compilers.
+
+        What is written into its code is names of our own, registered ops and numbers.
+        """
+        root, graph = nn.Module(), fx.Graph()
+        tracer = fx.proxy.GraphAppendingTracer(graph)
+        inputs = [fx.Proxy(graph.placeholder(f"input_{number}"), tracer) for number in range(len(self._inputs))]
+        held = {**self._constants, **{value: table[name] for value, (table, name) in self._weights.items()}}
+        values: Values = dict(held)
+        for number, (value, tensor) in enumerate(held.items()):
+            if isinstance(tensor, Tensor):
+                name = f"held_{number}"
+                root.register_buffer(name, tensor)
+                values[value] = fx.Proxy(graph.get_attr(name), tracer)
+        values.update(zip(self._inputs, inputs, strict=True))
+        device = next((tensor.device for tensor in held.values() if isinstance(tensor, Tensor)), CPU)
+        # A proxy, so that what makes tensors of nothing is written down too, and not done once and for all.
+        values[DEVICE] = fx.Proxy(graph.call_function(torch.device, (str(device),)), tracer)
+        perform(self._actions, values)
+        graph.output(tuple(getattr(values[name], "node", values[name]) for name in self._outputs))
+        return fx.GraphModule(root, graph)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExportedNetwork:
         """Constants go where the weights go."""
@@ -90,19 +123,52 @@ class ExportedNetwork(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _run(self, steps: Sequence[Step], values: Values, depth: int) -> None:
-        for path, inside in groupby(steps, key=lambda step: step.scopes[depth] if depth < len(step.scopes) else ""):
+    def _nested(self, actions: Sequence[tuple[tuple[str, ...], Action]], depth: int) -> tuple[Action, ...]:
+        """Actions that follow each other inside one module, as one call of it."""
+        found: list[Action] = []
+        for path, group in groupby(actions, key=lambda action: action[0][depth] if depth < len(action[0]) else ""):
             if path:
-                self._parts[path.partition(CALL_MARK)[0]](partial(self._run, list(inside), values, depth + 1))
-                continue
-            for step in inside:
-                step.run(values)
+                part = self._parts[path.partition(CALL_MARK)[0]]
+                found.append(partial(part, self._nested(list(group), depth + 1)))
+            else:
+                found += [act for _, act in group]
+        return tuple(found)
 
     def _part(self, path: str) -> nn.Module:
         if path not in self._parts:
             above, _, name = path.rpartition(".")
             self._parts[path] = self._part(above)._modules[name] = Part()
         return self._parts[path]
+
+
+def perform(actions: Sequence[Action], values: Values) -> Any:
+    """Do some actions in order; the result of the last."""
+    result = None
+    for act in actions:
+        result = act(values)
+    return result
+
+
+def letting_go(steps: Sequence[Step], outputs: Iterable[str]) -> list[Action]:
+    """What each step does, the values that nothing reads after it let go of, as the live model's variables are."""
+    kept = set(outputs)
+    written = {name for step in steps for name in step.writes}
+    actions: list[Action] = []
+    for step in reversed(steps):
+        last = tuple(dict.fromkeys(n for n in (*step.reads, *step.writes) if n in written and n not in kept))
+        kept.update(last)
+        actions.append(_then_dropping(step.run, last) if last else step.run)
+    return actions[::-1]
+
+
+def _then_dropping(run: Action, names: tuple[str, ...]) -> Action:
+    def act(values: Values) -> Any:
+        result = run(values)
+        for name in names:
+            values.pop(name, None)
+        return result
+
+    return act
 
 
 def scopes_to(path: str) -> tuple[str, ...]:

@@ -89,6 +89,24 @@ class _Graph:
     outputs: list[str] = field(default_factory=list)
 
 
+def missing_weights(path: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and dtype of the weights that are said to be in another file, which is not there.
+
+    Raises:
+        ImportError: The onnx package is missing.
+        ModelError: The file is damaged, or points out of its folder.
+    """
+    import onnx  # noqa: F401
+
+    missing = {}
+    for tensor in _parse(path).graph.initializer:
+        if tensor.data_location == EXTERNAL:
+            _check_location(tensor, path.parent)
+            if not (path.parent / _external(tensor)["location"]).is_file():
+                missing[tensor.name] = (tuple(map(int, tensor.dims)), dtype_of(tensor.data_type))
+    return missing
+
+
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -367,7 +385,7 @@ def _network(graph: _Graph, inputs: Mapping[str, Tensor]) -> tuple[ExportedNetwo
     steps = []
     for node in nodes:
         if _run(node, tensors, known, read):
-            steps.append(Step(node.scopes, partial(_repeat, node, known)))
+            steps.append(Step(node.scopes, partial(_repeat, node, known), node.inputs, node.outputs))
     network = ExportedNetwork(tuple(inputs), graph.outputs)
     statistics = {name for node in nodes if node.op == "BatchNormalization" for name in node.inputs[3:5]}
     for name, tensor in weights.items():

@@ -2,7 +2,9 @@
 
 The archive lists ATen ops as they ran in the live model, one overload each, with the modules they ran in:
 `torch.export` takes nothing apart unless asked. They are run again on meta tensors, so that counts are those of the
-live model.
+live model; or on numbers, so that times are. The numbers are those of the archive where they are plain numbers. Where
+they are pickles, which are not opened, weights are made up; a constant that is no floating number is not, as it may be
+an index.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,17 @@ import torch
 from torch import Tensor
 
 from roofline.errors import ModelError
-from roofline.exported.archive import Json, read_archive
-from roofline.exported.network import MAX_DEPTH, ExportedNetwork, Step, Values
+from roofline.exported.archive import Json, Stored, read_archive, read_numbers
+from roofline.exported.network import (
+    DEVICE,
+    MAX_DEPTH,
+    Action,
+    ExportedNetwork,
+    Step,
+    Values,
+    letting_go,
+    perform,
+)
 from roofline.exported.sizes import Size, Wanted, check_elements, settle
 
 # ScalarType, Layout and MemoryFormat of torch/_export/serde/schema.py, schema 8
@@ -53,22 +65,35 @@ NUMBER_OPS: Mapping[str, Callable[..., Any]] = {
 }
 CHECKS = frozenset({"_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range",
                     "sym_constrain_range_for_size"})  # fmt: skip
-WRAPPERS = frozenset({"wrap_with_set_grad_enabled", "wrap_with_autocast"})  # of a part of the graph, run as it stands
+AUTOCAST = "wrap_with_autocast"
+WRAPPERS = frozenset({"wrap_with_set_grad_enabled", AUTOCAST})  # of a part of the graph, run as it stands
 POWERS = frozenset({"_operator.pow", "_operator.lshift"})
 MAX_BITS = 63  # of a number that has to do with shapes
 MAX_PARTS = 2**18  # of a tensor that is taken apart; the largest vocabularies have so many words
 REACHES_OUT = frozenset({"from_file"})  # an op that opens files
+OWN = frozenset({"aten", "prims", "quantized", "quantized_decomposed"})  # libraries of ops that are torch's own
 
 
-def load_pt2(path: Path, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
+def load_pt2(path: Path, wanted: Wanted, *, weights: bool = False) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
     """The network of an archive, inputs for it on the meta device, and where their sizes come from.
+
+    Args:
+        path: Of the archive.
+        wanted: What the user says of the inputs.
+        weights: Whether it is to run, and so needs numbers; else they are shapes.
 
     Raises:
         ModelError: The archive cannot be read, has ops that are not known here, or leaves a dimension open.
     """
     archive = read_archive(path)
+    stored = {**archive.constants, **archive.weights} if weights else archive.weights
+    numbers = None
+    if weights:
+        numbers = read_numbers(path, {each.member for each in stored.values() if not each.is_pickle})
     try:
-        return _Reader(archive.program, archive.weights).load(wanted)
+        return _Reader(archive.program, stored, numbers).load(wanted)
+    except MemoryError as error:
+        raise ModelError(f"{path}: its weights do not fit into memory") from error
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, RuntimeError) as error:
@@ -79,18 +104,20 @@ def load_pt2(path: Path, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor,
 class _Reader:
     """Turns the JSON of a program into a network."""
 
-    def __init__(self, program: Json, weights: Json) -> None:
+    def __init__(self, program: Json, stored: Mapping[str, Stored], numbers: Mapping[str, Tensor] | None) -> None:
         module = program["graph_module"]
         self.graph: Json = module["graph"]
         self.signature: Json = module["signature"]
         self.modules = [str(entry["fqn"]) for entry in module.get("module_call_graph", [])]
         self.ranges: Json = program.get("range_constraints", {})
-        self.weights = weights
+        self.stored, self.numbers = stored, numbers
         self.metas: Json = self.graph["tensor_values"]
-        self.storages: dict[str, Tensor] = {}
+        self.storages: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def load(self, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
         _refuse_unknown(self.graph)
+        if self.numbers is not None:
+            _refuse_others(self.graph)
         inputs: dict[str, list[Size]] = {}
         examples: dict[str, int] = {}
         constants: Values = {}
@@ -149,30 +176,41 @@ class _Reader:
                 raise ModelError(f"an input of kind {kind}, which is no tensor, cannot be followed")
             return
         value, path = held["arg"]["name"], held[names[kind]]
-        tensor = self._weight(path, self.metas[value])
+        tensor = self._weight(path, self.metas[value], is_parameter=kind == "parameter")
         if kind == "tensor_constant":
             network.keep({value: tensor})
         else:
             network.hold(value, path, tensor, is_parameter=kind == "parameter")
 
-    def _weight(self, path: str, meta: Json) -> Tensor:
-        """A tensor on the meta device, on the memory of those that the archive keeps in the same file."""
-        shape = [int(_only(size)[1]) for size in meta["sizes"]]
-        strides = [int(_only(stride)[1]) for stride in meta["strides"]]
-        check_elements(path, shape)
-        check_elements(
-            path, [1 + sum(stride * (size - 1) for stride, size in zip(strides, shape, strict=True) if size)]
-        )
-        dtype = _dtype(meta["dtype"])
-        file = self.weights.get(path, {}).get("path_name")
-        if file is None or meta.get("layout") != STRIDED:
+    def _weight(self, path: str, meta: Json, *, is_parameter: bool) -> Tensor:
+        """A tensor on the memory of those that the archive keeps in the same file, or on its own."""
+        stored = self.stored.get(path)
+        shape, strides, offset, dtype = _layout(path, meta)
+        in_file = stored is not None and meta.get("layout") == STRIDED
+        if self.numbers is not None:
+            if stored is None or stored.member not in self.numbers or stored.meta is None or not in_file:
+                return _made_up(path, shape, strides, dtype, is_parameter=is_parameter)
+            if _layout(path, stored.meta)[0] != shape:
+                raise ModelError(f"{path!r} has one shape in the graph, and another where its numbers are")
+            _, strides, offset, dtype = _layout(path, stored.meta)
+        elif not in_file:
             return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
-        offset = int(_only(meta["storage_offset"])[1])
+        assert stored is not None
         end = offset + 1 + sum(stride * (size - 1) for stride, size in zip(strides, shape, strict=True))
-        storage = self.storages.get(f"{file} {dtype}")
-        if storage is None or storage.numel() < end:
-            storage = self.storages[f"{file} {dtype}"] = torch.empty(end, dtype=dtype, device="meta")
-        return storage.as_strided(shape, strides, offset)
+        return self._storage(path, stored.member, dtype, end).as_strided(shape, strides, offset)
+
+    def _storage(self, path: str, member: str, dtype: torch.dtype, elements: int) -> Tensor:
+        """The numbers of a file, or as many without memory."""
+        storage = self.storages.get((member, dtype))
+        if storage is None and self.numbers is not None:
+            data = self.numbers[member]
+            storage = data[: data.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
+        elif storage is None or (storage.is_meta and storage.numel() < elements):
+            storage = torch.empty(elements, dtype=dtype, device="meta")
+        if storage.numel() < elements:
+            raise ModelError(f"{path!r} has {elements:,} numbers, and {member} only {storage.numel():,}")
+        self.storages[member, dtype] = storage
+        return storage
 
     def _output(self, spec: Json) -> Iterator[str]:
         kind, held = _only(spec)
@@ -183,14 +221,45 @@ class _Reader:
                 yield held["name"]
 
 
+def _layout(path: str, meta: Json) -> tuple[list[int], list[int], int, torch.dtype]:
+    """Shape, strides, offset and dtype: schema ``TensorMeta``."""
+    shape = [int(_only(size)[1]) for size in meta["sizes"]]
+    strides = [int(_only(stride)[1]) for stride in meta["strides"]]
+    offset = int(_only(meta["storage_offset"])[1])
+    check_elements(path, shape)
+    check_elements(path, [1 + sum(stride * (size - 1) for stride, size in zip(strides, shape, strict=True) if size)])
+    check_elements(path, [offset])
+    return shape, strides, offset, _dtype(meta["dtype"])
+
+
+def _made_up(
+    path: str, shape: Sequence[int], strides: Sequence[int], dtype: torch.dtype, *, is_parameter: bool
+) -> Tensor:
+    """Numbers for a weight whose own cannot be read: N(0, 1 / fan in) of a matrix or kernel, so that nothing overflows
+    or vanishes on the way through a network, and 1 of all else, as scales and variances are.
+    """
+    if not dtype.is_floating_point:
+        raise ModelError(
+            f"{path!r} holds {str(dtype).removeprefix('torch.')} numbers that are not in the file, or as a pickle, "
+            "which is not opened; times may depend on them: name the code it is from, as in net.py:make_net"
+        )
+    tensor = torch.empty_strided(shape, strides, dtype=dtype)
+    if is_parameter and len(shape) > 1:
+        fan_in = max(math.prod(shape[1:]), 1)
+        return tensor.copy_(torch.randn(*shape) / fan_in**0.5)
+    return tensor.copy_(torch.ones(shape))
+
+
 def _steps(graph: Json) -> Iterator[Step]:
     for node in graph["nodes"]:
         run = _runner(node)
         if run is not None:
-            yield Step(_scopes(node.get("metadata", {}).get("nn_module_stack", "")), run)
+            scopes = _scopes(node.get("metadata", {}).get("nn_module_stack", ""))
+            reads = tuple(name for entry in node["inputs"] for name in _names_in(_argument(entry["arg"])))
+            yield Step(scopes, run, reads, tuple(name for output in node["outputs"] for name in _written(output)))
 
 
-def _runner(node: Json) -> Callable[[Values], None] | None:
+def _runner(node: Json) -> Action | None:
     """What a node does; None where it only checks."""
     target = node["target"]
     if _base_name(target) in CHECKS:
@@ -198,7 +267,7 @@ def _runner(node: Json) -> Callable[[Values], None] | None:
     if target in NUMBER_OPS:
         function: Callable[..., Any] = partial(_number, target)
     elif _base_name(target) in WRAPPERS:
-        return partial(_run_wrapped, node)
+        return _wrapped(node)
     elif target.startswith("torch.ops.aten.sym_"):
         function = _SIZES[_base_name(target)]
     else:
@@ -209,13 +278,30 @@ def _runner(node: Json) -> Callable[[Values], None] | None:
         only = {argument.name for argument in function._schema.arguments if argument.kwarg_only}
         positional = [entry["arg"] for entry in node["inputs"] if entry["name"] not in only]
         keywords = {entry["name"]: entry["arg"] for entry in node["inputs"] if entry["name"] in only}
+    if any("as_tensors" in output for output in node["outputs"]):
+        function = partial(_in_parts, target, function)
+    return _call(function, [_argument(arg) for arg in positional],
+                 {name: _argument(arg) for name, arg in keywords.items()}, _store(node["outputs"]))  # fmt: skip
 
-    def run(values: Values) -> None:
-        arguments = [_argument(argument, values) for argument in positional]
-        if any("as_tensors" in output for output in node["outputs"]):
-            _check_parts(target, arguments)
-        result = function(*arguments, **{name: _argument(argument, values) for name, argument in keywords.items()})
-        _store(node["outputs"], result, values)
+
+def _call(
+    function: Callable[..., Any], positional: list[Any], keywords: dict[str, Any], store: Callable[[Any, Values], None]
+) -> Action:
+    """Calls a function with what is known already, and with the values that come as the network runs."""
+    late = [(place, arg) for place, arg in enumerate(positional) if _names_in(arg)]
+    late_keywords = [(name, arg) for name, arg in keywords.items() if _names_in(arg)]
+
+    def run(values: Values) -> Any:
+        arguments = positional.copy()
+        for place, arg in late:
+            arguments[place] = values[arg.name] if type(arg) is _Late else _filled(arg, values)
+        if late_keywords:
+            named = {**keywords, **{name: _filled(arg, values) for name, arg in late_keywords}}
+            result = function(*arguments, **named)
+        else:
+            result = function(*arguments, **keywords)
+        store(result, values)
+        return result
 
     return run
 
@@ -230,9 +316,11 @@ def _number(target: str, *arguments: Any) -> Any:
     return result
 
 
-def _check_parts(target: str, arguments: Sequence[Any]) -> None:
+def _in_parts(target: str, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """What takes a tensor apart, into not too many parts."""
     if any(isinstance(x, Tensor) and max(x.shape, default=0) > MAX_PARTS for x in arguments):
         raise ModelError(f"{target} would take a tensor apart into more than {MAX_PARTS:,} parts")
+    return function(*arguments, **keywords)
 
 
 _SIZES: Mapping[str, Callable[..., Any]] = {
@@ -243,56 +331,111 @@ _SIZES: Mapping[str, Callable[..., Any]] = {
 }
 
 
-def _run_wrapped(node: Json, values: Values) -> None:
-    """A part of the graph under another mode of autograd or autocast: what computes is the same."""
+def _wrapped(node: Json) -> Action:
+    """A part of the graph under another mode of autograd, which changes nothing here, or of autocast."""
     arguments = [entry["arg"] for entry in node["inputs"]]
     where = next(index for index, argument in enumerate(arguments) if "as_graph" in argument)
     inner: Json = arguments[where]["as_graph"]["graph"]
-    given = [_argument(argument, values) for argument in arguments[where + 1 :]]
+    given = [_argument(argument) for argument in arguments[where + 1 :]]
     names = [next(iter(_only(argument)[1].values())) for argument in inner["inputs"]]
-    local = dict(zip(names, given, strict=True))
-    for step in _steps(inner):
-        step.run(local)
-    results = [_argument(argument, local) for argument in inner["outputs"]]
-    _store(node["outputs"], results[0] if len(results) == 1 else results, values)
+    results = [_argument(argument) for argument in inner["outputs"]]
+    actions = letting_go(tuple(_steps(inner)), _names_in(results))
+    store = _store(node["outputs"])
+    casts = _base_name(node["target"]) == AUTOCAST and _is_cast([_argument(arg) for arg in arguments[:where]])
+
+    def run(values: Values) -> Any:
+        if casts and values[DEVICE].type != "meta":
+            raise ModelError("it runs under torch.autocast in part, which is not repeated here")
+        local = {DEVICE: values[DEVICE], **dict(zip(names, _filled(given, values), strict=True))}
+        perform(actions, local)
+        found = _filled(results, local)
+        result = found[0] if len(found) == 1 else found
+        store(result, values)
+        return result
+
+    return run
 
 
-def _store(outputs: Sequence[Json], result: Any, values: Values) -> None:
+def _is_cast(arguments: Sequence[Any]) -> bool:
+    """Whether autocast (device type, dtype, enabled, cache enabled) is on."""
+    return len(arguments) < 3 or bool(arguments[2])
+
+
+def _store(outputs: Sequence[Json]) -> Callable[[Any, Values], None]:
+    """Keeps what a node gives under the names that it has in the file."""
     if len(outputs) == 1:
-        _store_one(outputs[0], result, values)
-    elif outputs:
-        for output, part in zip(outputs, result, strict=True):
-            _store_one(output, part, values)
+        return _store_one(outputs[0])
+    stores = [_store_one(output) for output in outputs]
+
+    def keep(result: Any, values: Values) -> None:
+        for place, store in enumerate(stores):
+            store(result[place], values)
+
+    return keep
 
 
-def _store_one(output: Json, result: Any, values: Values) -> None:
+def _store_one(output: Json) -> Callable[[Any, Values], None]:
+    kind, _ = _only(output)
+    names = _written(output)
+
+    def keep(result: Any, values: Values) -> None:
+        if kind == "as_tensors":
+            values.update((name, result[place]) for place, name in enumerate(names))
+        elif names:
+            if isinstance(result, list | tuple):
+                (result,) = result
+            values[names[0]] = result
+
+    return keep
+
+
+def _written(output: Json) -> list[str]:
+    """The names of the values that an output of a node is."""
     kind, held = _only(output)
     if kind == "as_tensors":
-        values.update((tensor["name"], part) for tensor, part in zip(held, result, strict=True))
-    elif kind != "as_none":
-        if isinstance(result, list | tuple):
-            (result,) = result
-        values[held["name"] if "name" in held else held["as_name"]] = result
+        return [tensor["name"] for tensor in held]
+    return [] if kind == "as_none" else [held["name"] if "name" in held else held["as_name"]]
 
 
-def _argument(argument: Json, values: Values) -> Any:
-    """What an argument of a node stands for: schema ``Argument`` of torch/_export/serde/schema.py."""
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """In place of an argument: the value of that name, as the network runs."""
+
+    name: str
+
+
+def _names_in(argument: Any) -> list[str]:
+    """The values that an argument stands for."""
+    if isinstance(argument, list):
+        return [name for item in argument for name in _names_in(item)]
+    return [argument.name] if isinstance(argument, _Late) else []
+
+
+def _filled(argument: Any, values: Values) -> Any:
+    """An argument with its values."""
+    if isinstance(argument, list):
+        return [_filled(item, values) for item in argument]
+    return values[argument.name] if isinstance(argument, _Late) else argument
+
+
+def _argument(argument: Json) -> Any:
+    """What an argument of a node is, or stands for: schema ``Argument`` of torch/_export/serde/schema.py."""
     kind, held = _only(argument)
     match kind:
-        case "as_none":
+        case "as_none" | "as_graph":
             return None
         case "as_tensor":
-            return values[held["name"]]
+            return _Late(held["name"])
         case "as_tensors":
-            return [values[tensor["name"]] for tensor in held]
+            return [_Late(tensor["name"]) for tensor in held]
         case "as_nested_tensors":
-            return [[values[tensor["name"]] for tensor in inner] for inner in held]
+            return [[_Late(tensor["name"]) for tensor in inner] for inner in held]
         case "as_optional_tensor":
-            return _argument(held, values)
+            return _argument(held)
         case "as_optional_tensors" | "as_sym_ints" | "as_sym_floats" | "as_sym_bools":
-            return [_symbolic(item, values) for item in held]
+            return [_symbolic(item) for item in held]
         case "as_sym_int" | "as_sym_float" | "as_sym_bool":
-            return _symbolic(held, values)
+            return _symbolic(held)
         case "as_float":
             return float(held)  # "Infinity" and "NaN" are text
         case "as_floats":
@@ -306,17 +449,15 @@ def _argument(argument: Json, values: Values) -> Any:
         case "as_layout":
             return torch.strided
         case "as_device":
-            return torch.device("meta")
+            return _Late(DEVICE)
         case "as_complex":
             return complex(held["real"], held["imag"])
     raise ModelError(f"an argument of kind {kind.removeprefix('as_')} cannot be followed")
 
 
-def _symbolic(item: Json, values: Values) -> Any:
+def _symbolic(item: Json) -> Any:
     kind, held = _only(item)
-    if kind == "as_name":
-        return values[held]
-    return _argument(item, values)
+    return _Late(held) if kind == "as_name" else _argument(item)
 
 
 def _refuse_unknown(graph: Json) -> None:
@@ -327,6 +468,20 @@ def _refuse_unknown(graph: Json) -> None:
         raise ModelError(
             f"ops that are not known here: {listed}{more}; a custom op is known once the module that registers it is "
             "imported, and control flow has to be exported as one branch"
+        )
+
+
+def _refuse_others(graph: Json) -> None:
+    """On shapes an op of anybody's has nothing to do; on numbers a file is not to choose whose code runs."""
+    others = Counter(
+        target for target in _targets(graph) if target.startswith("torch.ops.") and target.split(".")[2] not in OWN
+        and _base_name(target) not in WRAPPERS
+    )  # fmt: skip
+    if others:
+        listed = ", ".join(f"{name} ({count}x)" for name, count in others.most_common(8))
+        raise ModelError(
+            f"ops that are not torch's own, which can be counted but are not run for a file: {listed}; name the code "
+            "it is from, as in net.py:make_net"
         )
 
 
@@ -352,7 +507,10 @@ def _is_known(target: str) -> bool:
 
 
 def _overload(target: str) -> torch._ops.OpOverload:
-    """The registered overload of that name, and never anything else that hangs below `torch`."""
+    """The overload of that name that the dispatcher has, and never anything else that hangs below `torch`.
+
+    Operators of TorchScript alone hang there, too, and among them is ``aten::save``, which writes files.
+    """
     prefix, _, rest = target.partition("torch.ops.")
     namespace, *name = rest.split(".")
     if not prefix and len(name) == 2 and namespace.isidentifier() and name[0] not in REACHES_OUT:
@@ -361,9 +519,17 @@ def _overload(target: str) -> torch._ops.OpOverload:
             each or "default" for each in packet._overload_names
         }:
             found = getattr(packet, name[1])
-            assert isinstance(found, torch._ops.OpOverload)
-            return found
+            if isinstance(found, torch._ops.OpOverload) and _is_dispatched(found):
+                return found
     raise ModelError(f"no op {target!r}")
+
+
+def _is_dispatched(overload: torch._ops.OpOverload) -> bool:
+    try:
+        torch._C._dispatch_find_schema_or_throw(overload._schema.name, overload._schema.overload_name)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _base_name(target: str) -> str:

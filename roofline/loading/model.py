@@ -83,7 +83,7 @@ def load(
         example = built.example(batch, input_size)
     return LoadedModel(
         reference=reference,
-        name=_with_arguments(built.name, given),
+        name=with_arguments(built.name, given),
         module=built.module,
         inputs=by_position(built.module, example),
         input_source=example.source,
@@ -91,7 +91,8 @@ def load(
     )
 
 
-def _with_arguments(name: str, given: Mapping[str, Any]) -> str:
+def with_arguments(name: str, given: Mapping[str, Any]) -> str:
+    """The name of a network, and what it was built with."""
     said = (f"{key}={value if is_spec(value) else repr(value)}" for key, value in given.items())
     return f"{name}({', '.join(said)})" if given else name
 
@@ -102,7 +103,7 @@ def _of_file(reference: str, *, arguments: Mapping[str, Any], **how: Any) -> Loa
     found = exported(reference, arguments=arguments, **how)
     return LoadedModel(
         reference=reference,
-        name=_with_arguments(reference, arguments),
+        name=with_arguments(reference, arguments),
         module=found.network,
         inputs=found.inputs,
         input_source=found.input_source,

@@ -132,7 +132,8 @@ def measure(
         batch: Images a call.
         input_size: Channels, height, width; the published size, or 3x224x224, if None.
         arguments: For the model's constructor, by name.
-        mode: ``"eager"``, ``"channels_last"``, ``"compile"`` or ``"cudagraph"``.
+        mode: ``"eager"``, ``"channels_last"``, ``"compile"`` or ``"cudagraph"``. An ONNX file is run by ONNX Runtime,
+            in mode ``"onnxruntime"``, whether that is given or not.
         l2: ``"hot"``: a call finds in the L2 cache of a CUDA device what the one before left; ``"cold"``: it is
             overwritten before each call.
         per_layer: Whether to time each layer, too; needs a model reference or a module.
@@ -254,6 +255,8 @@ def measure_here(
     with using_threads(request.threads) as threads:
         subjects, failures = _made(factories, timer, labels)
         record = environment(request.device, seed=request.seed, l2=request.l2)
+        for each in subjects:
+            record["versions"].update(each.versions)
         anchor = TorchAnchor(timer, request.device)
         reference_s, source = _reference_state(request, anchor.names, record)
         probe = SystemProbe()
@@ -404,7 +407,10 @@ def _looked_into(
             "each call, which can take half of the time (without --system-allocator it keeps it, as jemalloc does)"
         )
         measurement = replace(measurement, notes=(*measurement.notes, note))
-    if request.per_layer and timed.module is not None:
+    if request.per_layer and timed.module is None:
+        note = f"its layers are not timed: {timed.mode} runs a graph of its own making"
+        measurement = replace(measurement, notes=(*measurement.notes, note))
+    elif request.per_layer and timed.module is not None:
 
         def tell(round: int, rounds: int) -> None:
             if progress is not None:

@@ -1,6 +1,7 @@
 """What is timed: a model or a function with real inputs, on a device, in a dtype, run in one of several modes.
 
-Weights are initialised at random from a seed, as the model's own constructor does it, and never downloaded. Floating
+Weights are initialised at random from a seed, as the model's own constructor does it, and never downloaded; exported
+graphs have those of their file, as far as these are plain numbers. Floating
 inputs are N(0, 1) and integer inputs uniform over the range that the embeddings take, from the same seed: zeros take
 less power than other numbers, and constants can make layers degenerate. Models run in eval mode and under
 `torch.inference_mode`.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MODES = ("eager", "channels_last", "compile", "cudagraph")
+ONNXRUNTIME = "onnxruntime"  # how an ONNX file runs, and nothing else
 DEFAULT_INPUT_SIZE = (3, 224, 224)
 MAX_SUBNORMAL = 1e-4  # share of a layer's outputs beyond which it is said; one such operand slows a multiplication by
 # a hundred cycles or more on some processors (pytorch#21734: a network 40 times slower)
@@ -40,7 +42,7 @@ class Subject:
         timer: How blocks of it are timed.
         reference: The model reference; empty of a callable.
         device: One of `DEVICES`.
-        mode: One of `MODES`: how it runs.
+        mode: One of `MODES`, or `ONNXRUNTIME`: how it runs.
         dtype: One of `DTYPES`.
         batch: Images a call.
         input_shapes: Of each input.
@@ -50,6 +52,7 @@ class Subject:
         module: The module itself, uncompiled; None of a function.
         inputs: What it is called with.
         notes: Sentences on what is unusual.
+        versions: Of what else than torch runs it, by name.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Subject:
     module: nn.Module | None = None
     inputs: tuple[Any, ...] = ()
     notes: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -163,7 +167,7 @@ def check_request(device: str, dtype: str | None, mode: str, *, is_here: bool = 
         raise MeasurementError(
             f"unknown device {device!r}: {' or '.join(DEVICES)} can be measured.{did_you_mean(device, DEVICES)}"
         )
-    if mode not in MODES:
+    if mode not in (*MODES, ONNXRUNTIME):
         raise MeasurementError(f"unknown mode {mode!r} (known: {', '.join(MODES)}).{did_you_mean(mode, MODES)}")
     if dtype == "int8":
         raise MeasurementError(
@@ -172,6 +176,8 @@ def check_request(device: str, dtype: str | None, mode: str, *, is_here: bool = 
         )
     if dtype is not None and dtype not in DTYPES:
         raise MeasurementError(f"unknown dtype {dtype!r} (known: {', '.join(DTYPES)})")
+    if mode == ONNXRUNTIME and device != "cpu":
+        raise MeasurementError("mode onnxruntime is measured on the CPU alone: leave out --device")
     if mode == "cudagraph" and device != "cuda":
         raise MeasurementError("mode cudagraph needs --device cuda: it replays what was launched on a CUDA device")
     if device == "cuda" and is_here:
@@ -195,7 +201,7 @@ def of_reference(
     mode: str = "eager",
     seed: int = 0,
 ) -> Subject:
-    """The subject of a model reference; see `roofline.loading`.
+    """The subject of a model reference; see `roofline.loading`. That of an ONNX file has no module.
 
     Raises:
         ModelError: It does not resolve, or cannot be built.
@@ -203,8 +209,17 @@ def of_reference(
     """
     import torch
 
+    from roofline.exported import is_onnx
     from roofline.loading import load
 
+    if is_onnx(reference):
+        from roofline.measurement.onnx_runtime import of_onnx
+
+        return of_onnx(
+            reference, timer=timer, device=device, dtype=dtype, batch=batch, input_size=input_size, arguments=arguments,
+            mode=mode, seed=seed,
+        )  # fmt: skip
+    check_request(device, dtype, mode)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         loaded = load(reference, batch=batch, input_size=input_size, arguments=arguments, weights=True)
@@ -307,10 +322,12 @@ def _subject(
 ) -> Subject:
     import torch
 
+    if mode == ONNXRUNTIME:
+        raise MeasurementError(f"mode {mode} is how .onnx files run, and {of['name']} is none: leave it out")
     eager = partial(function, *inputs) if inputs else function  # a function of Python's own would add its own call
     call = eager
     if mode == "compile":
-        call = partial(torch.compile(function), *inputs)
+        call = partial(torch.compile(_for_compilers(function)), *inputs)
     elif mode == "cudagraph":
         from roofline.measurement.cuda import graphed
 
@@ -328,6 +345,13 @@ def _subject(
         context=torch.inference_mode,
         **of,
     )
+
+
+def _for_compilers(function: Callable[..., object]) -> Callable[..., object]:
+    """An exported graph as one function: before each call Dynamo checks what it found in Python, module by module."""
+    from roofline.exported.network import ExportedNetwork
+
+    return function.flattened() if isinstance(function, ExportedNetwork) else function
 
 
 def random_inputs(

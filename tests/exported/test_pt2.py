@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.errors import ModelError, TraceError
 from roofline.exported import archive, load_exported
+from roofline.exported.network import Step, letting_go, perform
 from roofline.layers import COLUMNS, LayerTable, lower
 from roofline.trace import trace
 from tests.exported.networks import Block, Recurrent, Tied, with_numbers, zoo
@@ -104,6 +107,216 @@ def test_a_part_without_gradients_runs_inside_the_graph(tmp_path: Path) -> None:
     assert "+".join(table.ops) == "linear+relu"
 
 
+def test_text_of_the_file_is_no_code(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    text = f"tanh' + str(open({str(mark)!r}, 'w')) + '"
+    path = saved(nn.GELU("tanh"), (torch.zeros(2, 4),), tmp_path / "net.pt2")
+
+    def change(program: dict[str, Any]) -> None:
+        for node in program["graph_module"]["graph"]["nodes"]:
+            for entry in node["inputs"]:
+                if "as_string" in entry["arg"]:
+                    entry["arg"]["as_string"] = text
+
+    flat = load_exported(with_program(path, change), weights=True).network.flattened()
+    assert repr(text) in flat.code
+    with pytest.raises(RuntimeError, match="approximate"):
+        flat(torch.zeros(2, 4))
+    assert not mark.exists()
+
+
+def test_ops_of_others_are_counted_and_not_run(linear: Path) -> None:
+    ran: list[Any] = []
+    library = torch.library.Library("of_another", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library.define("twice(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
+
+    def twice(x: Tensor) -> Tensor:
+        ran.append(x)
+        return 2 * x
+
+    library.impl("twice", twice, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+
+    def change(program: dict[str, Any]) -> None:
+        nodes = program["graph_module"]["graph"]["nodes"]
+        call = {"target": "torch.ops.of_another.twice.default", "outputs": [{"as_tensor": {"name": "unread"}}]}
+        given = [{"name": "x", "arg": {"as_tensor": {"name": "linear"}}, "kind": 1}]
+        nodes.append({**call, "inputs": given, "metadata": {}})
+
+    path = with_program(linear, change)
+    try:
+        found = load_exported(path)
+        found.network(*found.inputs)
+        assert len(ran) == 1
+        with pytest.raises(ModelError, match=r"not torch's own, .*: torch\.ops\.of_another\.twice\.default \(1x\)"):
+            load_exported(path, weights=True)
+        assert len(ran) == 1
+    finally:
+        library._destroy()  # type: ignore[no-untyped-call]
+
+
+# --- with numbers ------------------------------------------------------------------------------------------------
+
+
+class Indexed(nn.Module):
+    """Indices in every place that a file has for constants: a wrong one would be told by the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(10, 4)
+        self.register_buffer("positions", torch.tensor([5, 4, 3, 2, 1, 0]), persistent=False)
+        self.register_buffer("saved", torch.arange(6) + 3)
+        self.register_buffer("part", self.saved[2:])  # type: ignore[index]  # on the memory of the one before
+        self.plain = torch.tensor([True, False, True, True, False, True])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.embed(self.positions) + self.embed(self.saved)
+        x = x + self.embed(torch.tensor([7, 1, 1, 9, 2, 1])) + self.embed(self.part)[0]
+        grid = torch.arange(6, device=x.device)[:, None]
+        masked: Tensor = torch.where(self.plain[:, None], x, -x) * grid
+        return masked
+
+
+def numbered(network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        torch.rand(x.shape, generator=generator)
+        if x.is_floating_point()
+        else torch.randint(50, x.shape, generator=generator)
+        for x in inputs
+    )
+
+
+RUNS = {**CASES, "indices": (lambda: with_numbers(Indexed()), (torch.zeros(2, 6, 4),))}
+
+
+@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.sampled(2)
+def test_it_computes_what_the_live_model_computes(case: str, tmp_path: Path) -> None:
+    make, inputs = RUNS[case]
+    network = make()
+    found = load_exported(saved(network, inputs, tmp_path / "net.pt2"), weights=True).network.eval()
+    given = numbered(network, inputs)
+    with torch.inference_mode():
+        want = network(*given)
+        torch.testing.assert_close(found(*given)[0], want)
+        torch.testing.assert_close(found.flattened()(*given)[0], want)
+        if given[0].dim() == 4:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            images = given[0].contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(found(images)[0], network(images))
+            assert found(images)[0].stride() == network(images).stride()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(2)
+def test_flops_are_those_of_the_live_model(case: str, tmp_path: Path) -> None:
+    make, inputs = CASES[case]
+    network = make()
+    found = load_exported(saved(network, inputs, tmp_path / "net.pt2"), weights=True).network
+    counted = []
+    for module in (network, found):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(*inputs)
+        counted.append(counter.get_total_flops())
+    assert counted[0] == counted[1] > 0
+
+
+def test_in_another_dtype_constants_go_with_the_weights(tmp_path: Path) -> None:
+    path = saved(with_numbers(nn.Linear(4, 4)), (torch.zeros(2, 4),), tmp_path / "net.pt2")
+    network = load_exported(path, weights=True).network.to(torch.bfloat16)
+    assert network(torch.ones(2, 4, dtype=torch.bfloat16))[0].dtype == torch.bfloat16
+
+
+def test_values_are_let_go_of_where_nothing_reads_them_any_more() -> None:
+    alive: list[set[str]] = []
+
+    def step(name: str, *reads: str) -> Step:
+        def run(values: dict[str, Any]) -> None:
+            assert values.keys() >= set(reads)
+            values[name] = object()
+            alive.append(set(values))
+
+        return Step((), run, reads, (name,))
+
+    values: dict[str, Any] = {"x": 0}
+    steps = [step("a", "x"), step("b", "a"), step("unused", "b"), step("c", "a", "b"), step("d", "c")]
+    perform(letting_go(steps, ["b", "d"]), values)
+    assert values.keys() == {"x", "b", "d"}
+    assert alive == [set("xa"), set("xab"), {*"xab", "unused"}, set("xabc"), set("xbcd")]
+
+
+def test_the_modules_give_out_what_the_last_of_them_does(tmp_path: Path) -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    network = with_numbers(nn.Sequential(conv, nn.ReLU()))
+    found = load_exported(saved(network, (torch.zeros(1, 3, 8, 8),), tmp_path / "net.pt2"), weights=True).network
+    seen: dict[str, Any] = {}
+    for name, module in found.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
+    x = torch.rand(1, 3, 8, 8)
+    found(x)
+    torch.testing.assert_close(seen["0"], conv(x))
+    torch.testing.assert_close(seen["1"], network(x))
+
+
+def test_autocast_inside_is_refused_where_it_runs(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                y: Tensor = x @ x
+            return y
+
+    path = saved(Net(), (torch.zeros(3, 3),), tmp_path / "net.pt2")
+    assert table_of(path).macs.sum() == 27
+    with pytest.raises(ModelError, match=r"runs under torch\.autocast in part"):
+        load_exported(path, weights=True).network(torch.zeros(3, 3))
+
+
+def pickled(path: Path, malicious: bytes) -> Path:
+    """The archive with each of its weights and constants as this pickle."""
+
+    def changed(name: str, data: bytes) -> bytes:
+        if name.endswith(("weights_config.json", "constants_config.json")):
+            config = json.loads(data)
+            for entry in config["config"].values():
+                entry["use_pickle"] = True
+            return json.dumps(config).encode()
+        is_number = any(part in name for part in ("weights/weight_", "constants/tensor_", "sample_inputs"))
+        return malicious if is_number else data
+
+    return rewritten(path, changed)
+
+
+def test_pickled_weights_are_made_up_and_pickled_indices_refused(linear: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    malicious = pickle.dumps(Bomb(mark))
+    torch.manual_seed(0)
+    network = load_exported(pickled(linear, malicious), weights=True).network
+    assert network(torch.ones(2, 4))[0].isfinite().all()
+    assert network(torch.ones(2, 4))[0].std() > 0
+    indexed = saved(with_numbers(Indexed()), (torch.zeros(2, 6, 4),), tmp_path / "net.pt2")
+    with pytest.raises(ModelError, match=r"'\w+' holds (int64|bool) numbers .* as a pickle, which is not opened"):
+        load_exported(pickled(indexed, malicious), weights=True)
+    with pytest.raises(ModelError, match=r"has 4 numbers, and .*weight_1 only 0|has 16 numbers, and .*weight_\d only"):
+        load_exported(rewritten(linear, lambda name, data: b"" if "weights/weight_" in name else data), weights=True)
+    assert not mark.exists()
+
+
+def test_numbers_that_are_not_as_pytorch_writes_them(linear: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.pt2"
+    with zipfile.ZipFile(linear) as old, zipfile.ZipFile(bomb, "w") as new:
+        for name in old.namelist():
+            how = zipfile.ZIP_DEFLATED if "weights/weight_" in name else zipfile.ZIP_STORED
+            new.writestr(name, old.read(name), how)
+    with pytest.raises(ModelError, match=r"weight_\d is compressed"):
+        load_exported(bomb, weights=True)
+    other = "big" if sys.byteorder == "little" else "little"
+    with pytest.raises(ModelError, match="byte order of another kind of machine"):
+        load_exported(
+            rewritten(linear, lambda name, data: other.encode() if name.endswith("/byteorder") else data), weights=True
+        )
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 
@@ -144,7 +357,7 @@ def with_program(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     return rewritten(path, changed)
 
 
-def test_weights_and_pickles_are_not_read(linear: Path, tmp_path: Path) -> None:
+def test_to_count_neither_weights_nor_pickles_are_read(linear: Path, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     malicious = pickle.dumps(Bomb(mark))
     path = rewritten(linear, lambda name, data: malicious if "sample_inputs" in name or "weight_" in name else data)
@@ -162,6 +375,7 @@ def test_archives_from_before_pytorch_2_8(linear: Path, tmp_path: Path) -> None:
         old.writestr("version", "8.8")
         old.writestr("serialized_exported_program.json", program)
     assert_same(table_of(path), table_of(linear))
+    assert load_exported(path, weights=True).network(torch.ones(2, 4))[0].isfinite().all()  # all weights are a pickle
 
 
 def test_another_version_says_which(linear: Path) -> None:
@@ -174,6 +388,7 @@ def test_another_version_says_which(linear: Path) -> None:
 
 @pytest.mark.parametrize(
     "target", ["torch.ops.mine.op.default", "torch.ops.higher_order.cond", "torch.ops.aten.from_file.default",
+               "torch.ops.aten.save.default", "torch.ops.aten.manual_seed.default",
                "os.system", "torch.ops.load_library", "torch.load", "torch.ops.aten.linear.__class__"]
 )  # fmt: skip
 def test_unknown_ops_are_named_and_never_called(linear: Path, target: str) -> None:

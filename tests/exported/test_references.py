@@ -1,4 +1,4 @@
-"""Exported graphs as model references: what counts takes them, what runs says that it cannot."""
+"""Exported graphs as model references: what counts takes them, and what runs runs them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from roofline.commands.validate import _runtime
 from roofline.crosscheck import cross_check
-from roofline.errors import ModelError
+from roofline.errors import CalibrationError, MeasurementError, ModelError
 from roofline.loading import load
+from roofline.measurement.clock import SystemClock, WallTimer
+from roofline.measurement.per_layer import layer_times
+from roofline.measurement.subject import of_reference
 from tests.exported.networks import Block, with_numbers
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -55,8 +60,8 @@ def test_batch_and_open_dimensions(block: Path) -> None:
     assert tuple(loaded.inputs[0].shape) == (3, 40)
     with pytest.raises(ModelError, match="no dimension is called 'depth'"):
         load(str(block), arguments={"depth": 8})
-    with pytest.raises(ModelError, match="takes no argument 'act' but sizes of its open dimensions, whole numbers"):
-        load(str(block), arguments={"act": "relu"})
+    with pytest.raises(ModelError, match="takes no argument 'width' but sizes of its open dimensions, whole numbers"):
+        load(str(block), arguments={"width": 0.5})
 
 
 def test_sweep_and_compare(block: Path, command: Command) -> None:
@@ -67,11 +72,99 @@ def test_sweep_and_compare(block: Path, command: Command) -> None:
     assert compared.returncode == 0, compared.stderr
 
 
-def test_what_runs_a_model_says_that_it_cannot(block: Path, command: Command) -> None:
-    result = command("measure", block)
+@pytest.mark.parametrize("dtype", [None, "bf16"])
+def test_what_is_measured_is_the_live_model(block: Path, dtype: str | None) -> None:
+    subject = of_reference(str(block), timer=WallTimer(SystemClock()), batch=2, dtype=dtype)
+    assert subject.input_shapes == ((2, 16),)
+    assert subject.dtype == (dtype or "fp32")
+    live = with_numbers(Block()).to(torch.bfloat16 if dtype else torch.float32)
+    assert subject.params == sum(parameter.numel() for parameter in live.parameters())
+    with subject.context():
+        torch.testing.assert_close(subject.call(), (live(*subject.inputs),))
+    assert subject.subnormal_share() == 0
+
+
+def test_its_layers_are_timed_by_name(block: Path) -> None:
+    subject = of_reference(str(block), timer=WallTimer(SystemClock()))
+    assert subject.module is not None
+    times = layer_times(subject.module, subject.inputs, rounds=2, warm_up=1, profiled_rounds=0)
+    live = layer_times(with_numbers(Block()), subject.inputs, rounds=1, warm_up=0, profiled_rounds=0)
+    assert [row["name"] for row in times.rows()] == [row["name"] for row in live.rows()]
+    assert all(row["latency_s"] > 0 for row in times.rows())
+    assert times.gap.ops == live.gap.ops
+
+
+def test_a_compiler_gets_it_as_one_function(block: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def compiler(function: Any) -> Any:
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    subject = of_reference(str(block), timer=WallTimer(SystemClock()), mode="compile", batch=2)
+    (function,) = compiled
+    assert isinstance(function, torch.fx.GraphModule)
+    assert not list(function.children())
+    with subject.context():
+        assert subject.module is not None
+        torch.testing.assert_close(subject.call(), subject.module(*subject.inputs))
+
+
+def test_measure(block: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.measurement.stopping.WARM_CAP_S", 0.02)
+    for place in ("conditions", "session"):
+        monkeypatch.setattr(f"roofline.measurement.{place}.MAX_FACTOR", 1e9)  # a busy machine measures, too
+    measured = command("measure", block, "--max-time", "0.05", "--rounds", "1", "--no-db", "--format", "json")
+    assert measured.returncode in (0, 3), measured.stderr
+    (found,) = json.loads(measured.stdout)["measurements"]
+    assert (found["model"]["reference"], found["mode"]) == (str(block), "eager")
+    assert found["model"]["input_shape"] == [1, 16]
+
+
+def test_activations_are_no_choice_of_a_file(block: Path, command: Command) -> None:
+    for place in (("--hw", "pixel6_tpu"), ("--device", "cpu")):
+        result = command("activations", "--model", block, *place)
+        assert result.returncode == 2
+        assert "is an exported graph, in which activations are ops and no choice" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_what_its_inputs_are_is_said_by_their_sizes(block: Path, command: Command) -> None:
+    result = command("analyze", block, "--input", "ids:int64[1,8]", "--hw", "pixel6_tpu")
     assert result.returncode == 2
-    assert "is an exported graph, which is counted here and cannot be run" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert "takes no other (ids:int64[1,8]): --input-size says how large the first one is, and --arg NAME=N" in (
+        result.stderr
+    )
+
+
+def test_an_onnx_file_is_no_module(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"net\.onnx is run as it is, by onnxruntime, and is no module"):
+        load(str(tmp_path / "net.onnx"), weights=True)
+
+
+def test_validate_of_an_onnx_file_is_of_its_runtime(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def stop(models: Any, estimators: Any, hardware: Any, *, how: Any, **options: Any) -> Any:
+        asked.append(how)
+        raise MeasurementError("enough")
+
+    monkeypatch.setattr("roofline.validation.validate", stop)
+    file = tmp_path / "net.onnx"
+    assert command("validate", file, "--hw", "raspberrypi_4").stderr == "roofline: enough\n"
+    assert [how.mode for how in asked] == ["onnxruntime"]
+    for arguments, said in (
+        ((file, "--mode", "compile"), "is run by onnxruntime, and not in mode compile: leave out the mode"),
+        ((file, "mobilenetv3_small_100"), "is run by onnxruntime, and others are not: validate them one after"),
+    ):
+        result = command("validate", *arguments, "--hw", "raspberrypi_4")
+        assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+    with pytest.raises(CalibrationError, match="the calibration is of PyTorch"):
+        _runtime([str(file)], None, is_calibrated=True)
+    assert _runtime(["net.pt2"], "compile", is_calibrated=True) is None
 
 
 def test_a_missing_file(tmp_path: Path, command: Command) -> None:
