@@ -26,7 +26,7 @@ from typing import Any
 
 from roofline.engine import predict
 from roofline.errors import RooflineError
-from roofline.loading.users import named
+from roofline.exploring.accuracy import accuracy_function
 from roofline.profiles import load_profile
 from roofline.spaces import Config, Space, load
 from roofline.spaces.counting import Counter, counted
@@ -149,15 +149,12 @@ def _steps(hw: str, target: str, reference: str | None) -> Iterator[Adapted]:
         target_s = float(target) * latency(widths)
     except ValueError:
         target_s = float(parse_quantity(target, "duration"))
+    if not target_s > 0:
+        raise RooflineError(f"the target must be above 0 (got {target})")
     if reference is None:
         return adapt(widths, latency=latency, accuracy=stand_in, target_s=target_s)
-    function = named(reference)
-    return adapt(
-        widths,
-        latency=latency,
-        accuracy=lambda widths: float(function({**LARGE, "widths": widths})),
-        target_s=target_s,
-    )
+    known = accuracy_function(reference)
+    return adapt(widths, latency=latency, accuracy=lambda widths: known({**LARGE, "widths": widths}), target_s=target_s)
 
 
 if __name__ == "__main__":

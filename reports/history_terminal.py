@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from roofline.measurement.history import Change, History, Point, Series, change_text
+from roofline.measurement.history import OF_A_FLEET, Change, History, Point, Series, change_text
 from roofline.reports.terminal import _table, _time
 from roofline.units import percent, printable, seconds, time_unit
 
@@ -82,7 +82,7 @@ def _conditions(series: Series, unless: Collection[str] = ()) -> str:
     """How it ran, less what goes without saying."""
     latest = series.latest
     threads = f"{latest.threads} thread{'s' if latest.threads > 1 else ''}"
-    parts = (latest.device, latest.mode, latest.dtype, latest.input_shape, threads)
+    parts = (latest.device, series.environment[OF_A_FLEET], latest.mode, latest.dtype, latest.input_shape, threads)
     return ", ".join(part for part in parts if part and part not in unless)
 
 
@@ -91,7 +91,7 @@ def _where(series: Series, others: Sequence[Series]) -> str:
     differing = [
         path
         for path, value in series.environment.items()
-        if path not in ALWAYS_TOLD and any(other.environment[path] != value for other in others)
+        if path not in (*ALWAYS_TOLD, OF_A_FLEET) and any(other.environment[path] != value for other in others)
     ]
     told = [f"torch {series.environment[path]}" if path == "versions.torch" else str(series.environment[path])
             for path in ALWAYS_TOLD if series.environment[path] is not None]  # fmt: skip

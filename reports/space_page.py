@@ -7,22 +7,31 @@ networks as dots. Distributions and fronts are of all networks; dots are a sampl
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from roofline.exploring.networks import COUNTS, JUDGEMENTS, LATENCY
+from roofline.exploring.networks import LATENCY
 from roofline.reports.figures import card, color, escape, layout, log_axis, series
-from roofline.reports.pages import Device, Page, seconds
-from roofline.reports.tables import Cell, Column, Table, time_column
+from roofline.reports.pages import Device, Page
+from roofline.reports.space_tables import (
+    asked_table,
+    count_table,
+    feature_table,
+    importance_table,
+    macs_table,
+    network_table,
+    place_table,
+    quantile,
+    ranked_parameters,
+    shown_value,
+    time_of,
+)
 from roofline.units import percent, si, significant
 
 Plain = Mapping[str, Any]
 
-NONE = "\N{EN DASH}"
-QUANTILES = {0.0: "fastest", 0.1: "10 %", 0.5: "median", 0.9: "90 %", 1.0: "slowest"}
 DRAWN = 16  # features in the figure of correlations; the table has all
 HOVER_ITEMS = 9  # of a list beside a dot; the table has all
 NAME_CHARACTERS = {"wide": 40, "narrow": 17}  # of a parameter beside its dots
@@ -30,14 +39,6 @@ WORTH = {"macs": "MACs"}  # what a front weighs against latency; an accuracy is 
 KEY_IN_PAGE = {"showlegend": False, "meta": {"legend in pictures": True}}
 LINEAR = 10  # an axis whose ends are within this factor is not logarithmic
 FEW_DECADES = 1.5  # one of so few decades has ticks between them
-COUNT_NAMES = {
-    "macs": "MACs",
-    "params": "parameters",
-    "weight_bytes": "weight bytes",
-    "activation_bytes": "activation bytes",
-    "activations": "activations",
-    "layers": "layers",
-}
 FIRMNESS = {
     "bound": "no run is faster, if the device is what its figures say",
     "prediction": "by figures that are fitted to latencies or measured",
@@ -60,7 +61,7 @@ def page(data: Plain) -> Page:
     if data["forest"]:
         figures["importance"] = _importances(data)
     features = _features(data)
-    names = {"correlation": features[:DRAWN], "importance": _ranked_parameters(data)}
+    names = {"correlation": features[:DRAWN], "importance": ranked_parameters(data)}
     return Page(
         template="space.html.j2",
         title=f"Design space {space.get('name', '')}".strip(),
@@ -75,17 +76,17 @@ def page(data: Plain) -> Page:
             "is_worth_macs": data["value"] == "macs",
             "dots": _dots_text(data),
             "keys": [{"name": _legend(place), "color": series(number)["color"]} for number, place in enumerate(places)],
-            "place_table": _place_table(data),
-            "count_table": _count_table(data),
-            "macs_table": _macs_table(data),
-            "feature_table": _feature_table(data, features),
-            "importance_table": _importance_table(data) if data["forest"] else None,
+            "place_table": place_table(data),
+            "count_table": count_table(data),
+            "macs_table": macs_table(data),
+            "feature_table": feature_table(data, features),
+            "importance_table": importance_table(data) if data["forest"] else None,
             "feature_count": (min(DRAWN, len(features)), len(features)),
             "explained": _explained(data),
             "heights": {name: 76 + 24 * len(rows) for name, rows in names.items()},
-            "network_table": _network_table(data),
+            "network_table": network_table(data),
             "listed": _listed_text(data),
-            "asked_table": _asked_table(data),
+            "asked_table": asked_table(data),
         },
         figures=figures,
         data={
@@ -116,23 +117,11 @@ def page(data: Plain) -> Page:
 # --- words and numbers ------------------------------------------------------------------------------------------------
 
 
-def _time(place: Plain, value: float) -> str:
-    """A latency; at a ridge point it has no unit of its own."""
-    return seconds(value) if place["ridge_point_macs_per_byte"] is None else si(value)
-
-
 def _axis_title(place: Plain) -> str:
     if place["ridge_point_macs_per_byte"] is not None:
         return f"time in MACs at the peak, {escape(place['name'])}"
     kind = f" ({escape(place['latency_kind'])})" if place["latency_kind"] else ""
     return f"latency on {escape(place['name'])}{kind}"
-
-
-def _quantile(distribution: Plain, share: float) -> float:
-    """As `roofline.exploring.statistics.Distribution.quantile`."""
-    pairs = zip(distribution["values"], distribution["shares"], strict=True)
-    reached = (value for value, part in pairs if part >= share * (1 - 1e-12))
-    return float(next(reached, distribution["values"][-1]))
 
 
 def _subtitle(data: Plain) -> str:
@@ -146,7 +135,8 @@ def _tiles(data: Plain) -> list[dict[str, Any]]:
     tiles = [{"id": "networks", "name": "Networks", "value": f"{data['networks']:,}", "number": data["networks"]}]
     tried = counts.get("tried")
     if tried:
-        tiles[0]["note"] = f"of {tried:,} drawn, {percent(data['networks'] / tried)}"
+        how = "proposed" if "search" in data else "drawn"
+        tiles[0]["note"] = f"of {tried:,} {how}, {percent(data['networks'] / tried)}"
         for key, name, note in (
             ("invalid", "Invalid", "not of the space"),
             ("outside", "Outside", "of what was asked"),
@@ -157,10 +147,10 @@ def _tiles(data: Plain) -> list[dict[str, Any]]:
         tiles.append(
             {"id": "checked", "name": "Checked", "value": f"{counts['checked']:,}", "note": "traced whole: equal"}
         )
-    middle = _quantile(first["latency_s"], 0.5)
+    middle = quantile(first["latency_s"], 0.5)
     tiles.append(
-        {"id": "median", "name": "Median", "value": _time(first, middle), "number": middle, "note": f"on {first['id']}",
-         "kind": first["latency_kind"]}
+        {"id": "median", "name": "Median", "value": time_of(first, middle), "number": middle,
+         "note": f"on {first['id']}", "kind": first["latency_kind"]}
     )  # fmt: skip
     if len(data["places"]) > 1:
         common = {"value": f"{data['on_every_front']:,}", "note": f"of {len(data['places'])}"}
@@ -254,7 +244,7 @@ def _latencies(data: Plain, places: Sequence[Plain], title: str) -> go.Figure:
         data=[
             _curve(
                 place["latency_s"], series(numbers[place["id"]]), _legend(place),
-                [f"{percent(share)} take at most {_time(place, value)}" for value, share in _steps(place["latency_s"])],
+                [f"{percent(share)} take at most {time_of(place, t)}" for t, share in _steps(place["latency_s"])],
                 {"role": "distribution", "place": place["id"]},
             )
             for place in places
@@ -373,7 +363,7 @@ def _front_line(data: Plain, place: Plain, number: int, items: Mapping[int, int]
         line={"color": shade, "width": 1.5, "shape": "vh"}, marker={"color": shade, "size": 7},
         name="Pareto front", visible=visible, meta={"role": "front", "place": place["id"]}, hoverinfo="text",
         hovertext=[
-            card(f"network {index}", [_worth(data, value), f"{_time(place, latency_s)} on {place['name']}",
+            card(f"network {index}", [_worth(data, value), f"{time_of(place, latency_s)} on {place['name']}",
                                       *(_configuration(data, items, index))])
             for index, latency_s, value in points
         ],
@@ -385,7 +375,7 @@ def _configuration(data: Plain, items: Mapping[int, int], index: int) -> Iterato
     if index in items:
         row = data["rows"][items[index]]
         for name in data["parameters"][:12]:
-            yield f"{name}: {_shown(row[name], HOVER_ITEMS)}"
+            yield f"{name}: {shown_value(row[name], HOVER_ITEMS)}"
 
 
 # --- what explains latency --------------------------------------------------------------------------------------------
@@ -400,12 +390,6 @@ def _features(data: Plain) -> list[str]:
     return sorted(strongest, key=lambda name: -strongest[name])
 
 
-def _ranked_parameters(data: Plain) -> list[str]:
-    """By how much is lost of what is known of latency anywhere, the most first."""
-    names = data["places"][0]["importance"]
-    return sorted(names, key=lambda name: -max(place["importance"][name] for place in data["places"]))
-
-
 def _correlations(data: Plain) -> go.Figure:
     names = _features(data)[:DRAWN]
     return _dot_plot(
@@ -417,7 +401,7 @@ def _correlations(data: Plain) -> go.Figure:
 
 def _importances(data: Plain) -> go.Figure:
     return _dot_plot(
-        data, _ranked_parameters(data), lambda place, name: place["importance"][name], "importance",
+        data, ranked_parameters(data), lambda place, name: place["importance"][name], "importance",
         {"title": {"text": "loss of R\N{SUPERSCRIPT TWO}, if shuffled"}, "rangemode": "tozero", "zeroline": True},
         lambda value: significant(value, 2),
     )  # fmt: skip
@@ -450,198 +434,3 @@ def _dot_plot(data: Plain, names: Sequence[str], of: Any, role: str, axis: Mappi
             },
         ),
     )  # fmt: skip
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _place_table(data: Plain) -> Table:
-    columns = [
-        Column(key="place", label="device or ridge point"),
-        Column(key="kind", label="a time is a"),
-        *(Column(key=f"q{int(100 * share)}", label=name, numeric=True) for share, name in QUANTILES.items()),
-        Column(key="compute_bound_share", label="compute-bound", numeric=True),
-        Column(key="front", label="on the front", numeric=True),
-    ]
-    rows = []
-    for place in data["places"]:
-        quantiles = [_quantile(place["latency_s"], share) for share in QUANTILES]
-        share = place["compute_bound_share"]
-        rows.append(
-            [
-                _place_cell(data, place),
-                Cell(place["latency_kind"] or NONE),
-                *(Cell(_time(place, value), value) for value in quantiles),
-                Cell(NONE) if share is None else Cell(percent(share), share),
-                Cell(f"{place['front']['count']:,}", place["front"]["count"]),
-            ]
-        )
-    return Table(id="places", caption="Latency by device and ridge point", columns=columns, rows=rows)
-
-
-def _place_cell(data: Plain, place: Plain) -> Cell:
-    return Cell(place["name"], color=series(data["places"].index(place))["color"])
-
-
-def _count_table(data: Plain) -> Table:
-    counts = [name for name in COUNTS if name in data["places"][0]["rank_correlation"]["counts"]]
-    columns = [
-        Column(key="place", label="device or ridge point"),
-        *(Column(key=f"rank_{name}", label=COUNT_NAMES[name], numeric=True) for name in counts),
-    ]
-    rows = [
-        [
-            _place_cell(data, place),
-            *(_correlation_cell(place["rank_correlation"]["counts"][name]) for name in counts),
-        ]
-        for place in data["places"]
-    ]
-    return Table(id="counts", caption="Rank correlation of counts with latency", columns=columns, rows=rows)
-
-
-def _correlation_cell(value: float) -> Cell:
-    return Cell(f"{value:.2f}".replace("-", "\N{MINUS SIGN}"), value, share=min(1.0, abs(value)))
-
-
-def _macs_table(data: Plain) -> Table:
-    rows = [
-        [Cell(name.replace("fastest", "fewest").replace("slowest", "most")), Cell(si(value), value)]
-        for share, name in QUANTILES.items()
-        for value in [_quantile(data["macs"], share)]
-    ]
-    columns = (Column(key="share", label="share of networks"), Column(key="macs", label="MACs at most", numeric=True))
-    return Table(id="macs-table", caption="Distribution of MACs", columns=columns, rows=rows)
-
-
-def _feature_table(data: Plain, features: Sequence[str]) -> Table:
-    columns = [
-        Column(key="feature", label="made of the parameter"),
-        *(
-            Column(key=f"rank_{place['id']}", label=place["id"], unit="rank corr.", numeric=True)
-            for place in data["places"]
-        ),
-    ]
-    rows = [
-        [
-            Cell(name),
-            *(_correlation_cell(place["rank_correlation"]["features"][name]) for place in data["places"]),
-        ]
-        for name in features
-    ]
-    return Table(id="features", caption="Rank correlation of parameters with latency", columns=columns, rows=rows)
-
-
-def _importance_table(data: Plain) -> Table:
-    columns = [
-        Column(key="parameter", label="parameter"),
-        *(
-            Column(
-                key=f"importance_{place['id']}", label=place["id"], unit="loss of R\N{SUPERSCRIPT TWO}", numeric=True
-            )
-            for place in data["places"]
-        ),
-    ]
-    rows = [
-        [Cell(name), *(Cell(significant(value, 2), value) for value in (p["importance"][name] for p in data["places"]))]
-        for name in _ranked_parameters(data)
-    ]
-    return Table(id="importances", caption="Importance of parameters", columns=columns, rows=rows)
-
-
-def _network_table(data: Plain) -> Table:
-    places, rows = data["places"], data["rows"]
-    judged = [name for name in JUDGEMENTS if any(row.get(name) is not None for row in rows)]
-    units = {place["id"]: _unit(place) for place in places}
-    columns = [
-        Column(key="index", label="network"),
-        Column(key="fronts", label="fronts", numeric=True),
-        *(Column(key=name, label=name, numeric=True) for name in judged),
-        Column(key="macs", label="MACs", numeric=True),
-        Column(key="params", label="params", numeric=True),
-        *(
-            Column(key=f"{LATENCY}{place['id']}", label=place["id"], unit=units[place["id"]][1], numeric=True)
-            for place in places
-        ),
-        *(Column(key=name, label=name) for name in data["parameters"]),
-    ]
-    best = set(data["best"])
-    cells = [
-        [
-            Cell(f"{row['index']}", row["index"], color=color("accent") if row["index"] in best else "transparent"),
-            Cell(f"{on} of {len(places)}" if on else NONE, on),
-            *(_number(row.get(name)) for name in judged),
-            Cell(si(row["macs"]), row["macs"]),
-            Cell(si(row.get("params") or 0), row.get("params") or 0),
-            *(_time_cell(row[f"{LATENCY}{place['id']}"], units[place["id"]][0]) for place in places),
-            *(Cell(_shown(row.get(name))) for name in data["parameters"]),
-        ]
-        for row, on in zip(rows, map(len, data["on_fronts"]), strict=True)
-    ]
-    return Table(
-        id="networks",
-        caption="Networks on a front, and the best",
-        columns=columns,
-        rows=cells,
-        sorted_by=f"{LATENCY}{places[0]['id']}",
-        ascending=True,
-        searchable=True,
-        linked=True,
-    )
-
-
-def _unit(place: Plain) -> tuple[float, str]:
-    """In seconds, and its name, of a column of latencies; 0 and what stands for it at a ridge point."""
-    if place["ridge_point_macs_per_byte"] is not None:
-        return 0.0, "MACs at peak"
-    scale, unit, _ = time_column(place["latency_s"]["values"][-1])
-    return scale, unit
-
-
-def _time_cell(value: float, scale: float) -> Cell:
-    return Cell(significant(value / scale) if scale else si(value), value)
-
-
-def _number(value: float | None) -> Cell:
-    return Cell(NONE) if value is None else Cell(significant(value, 4), value)
-
-
-def _shown(value: Any, most: int | None = None) -> str:
-    """A parameter's value: a number with four digits, a list as its items, or so many of them."""
-    if value is None or value == []:
-        return NONE
-    if isinstance(value, float):
-        return significant(value, 4)
-    if isinstance(value, list):
-        items = [_shown(item) for item in value]
-        if most is not None and len(items) > most:
-            items = [*items[: most - 2], "\N{HORIZONTAL ELLIPSIS}", items[-1]]
-        return ", ".join(items)
-    return str(value)
-
-
-def _asked_table(data: Plain) -> Table | None:
-    """The request, as it was; what was not asked is left out."""
-    told = {**data.get("request", {}), **data.get("search", {})}
-    asked = [(name, _asked(name, value)) for name, value in told.items()]
-    rows = [[Cell(name.replace("_", " ")), Cell(said)] for name, said in asked if said]
-    if not rows:
-        return None
-    columns = (Column(key="name", label="asked"), Column(key="value", label="value", wrap=True))
-    return Table(id="asked", caption="What was asked", columns=columns, rows=rows)
-
-
-def _asked(name: str, value: Any) -> str:
-    if value is None or value in ([], {}, ""):
-        return ""
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_asked(key, item)}" for key, item in value.items())
-    if isinstance(value, list) and len(value) == 2 and all(isinstance(item, int | float | None) for item in value):
-        if name in ("macs", "params"):
-            return "..".join("" if end is None else si(end) for end in value)
-        if name not in ("hw", "ridge"):
-            return "..".join("" if end is None else significant(end) for end in value)
-    if isinstance(value, list):
-        return ", ".join(_asked("", item) for item in value)
-    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
-        return f"{value[:12]}\N{HORIZONTAL ELLIPSIS}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and name == "n" else str(value)

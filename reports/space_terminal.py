@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from roofline.exploring.statistics import along
 from roofline.reports.terminal import _table
 from roofline.units import percent, printable, seconds, si
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 QUANTILES = (("least", 0.0), ("5 %", 0.05), ("median", 0.5), ("95 %", 0.95), ("most", 1.0))
 LATENCY, RIDGE = "latency_s:", "ridge="
-MOST_PLACES = 4  # whose latencies stand beside each network
+GAP = 2  # cells between two columns
+MOST_PLACES = 4  # whose latencies stand beside each network, if there is room
+MOST_OF_A_FRONT = 40  # networks that are listed
 RELATIVE = "At a ridge point, latency is relative: in the time of one MAC at the peak, as in 'roofline sweep'."
-NEXT = "Next: --pareto lists the networks of most MACs in the least time, --top K the fastest"
-KEEP = "; -o FOLDER keeps the dataset and its report"
 
 Row = Mapping[str, Any]
 
@@ -46,10 +47,34 @@ def render_space(
     if best:
         rows = [by_index[index] for index in summary.best[:best]]
         parts += _listed(f"Best {len(rows)} by {_short(summary.by)}", rows, summary, width)
+        if rows:
+            parts += [Text(_configuration(rows[0], summary)), Text()]
     if front is not None:
-        parts += _listed(f"Pareto front, {len(front)} networks", front, summary, width)
+        shown = [front[place] for place in along(len(front), MOST_OF_A_FRONT)]
+        title = f"Pareto front, {len(front)} networks"
+        if len(shown) < len(front):
+            title += f": {len(shown)} of them, evenly along it; --format csv lists all"
+        parts += _listed(title, shown, summary, width)
     notes = [RELATIVE] if any(place.ridge_point is not None for place in summary.places) else []
-    return Group(*parts, *(Text(note, style="dim") for note in [*notes, f"{NEXT}{'' if is_kept else KEEP}."]))
+    notes.append(_next(summary, has_front=front is not None, is_kept=is_kept))
+    return Group(*parts, *(Text(note, style="dim") for note in notes))
+
+
+def _next(summary: Summary, *, has_front: bool, is_kept: bool) -> str:
+    """What else there is to ask for."""
+    worth = "of most MACs" if summary.value == "macs" else f"of the highest {summary.value}"
+    hints = [] if has_front else [f"--pareto lists the networks {worth} in the least time"]
+    hints.append("--top K the K best" if hints else "--top K lists the K best")
+    if not is_kept:
+        hints.append("-o FOLDER keeps the dataset and its report")
+    return f"Next: {', '.join(hints)}."
+
+
+def _configuration(row: Row, summary: Summary) -> str:
+    """The parameters of a network, as --set takes them."""
+    values = ((name, row.get(name)) for name in summary.parameters)
+    told = (f"{name}={','.join(map(str, value)) if isinstance(value, list) else value}" for name, value in values)
+    return printable(f"Draw {row['index']}: {' '.join(told)}")
 
 
 def render_spaces(spaces: Sequence[Space], *, width: int = 80) -> RenderableType:
@@ -89,16 +114,21 @@ def _place(place: Place) -> tuple[str, ...]:
 def _listed(title: str, rows: Sequence[Row], summary: Summary, width: int) -> list[RenderableType]:
     """Networks, one a line: their size, and how fast they are."""
     judged = [name for name in ("accuracy", "reward") if name in rows[0]] if rows else []
-    places = [place.id for place in summary.places[:MOST_PLACES]]
-    header = ("Draw", "MACs", "params", *judged, *places)
-    lines = [
-        (
-            str(row["index"]), si(row["macs"]), si(row["params"]), *(f"{row[name]:.4g}" for name in judged),
-            *(_latency(place, row[f"{LATENCY}{place}"]) for place in places),
-        )
-        for row in rows
-    ]  # fmt: skip
-    return [Text(title, style="bold"), _table(header, lines, width=width), Text()]
+    places = [place.id for place in summary.places]
+    columns: list[tuple[str, ...]] = [
+        ("Draw", *(str(row["index"]) for row in rows)),
+        ("MACs", *(si(row["macs"]) for row in rows)),
+        ("params", *(si(row["params"]) for row in rows)),
+        *((name, *(f"{row[name]:.4g}" for row in rows)) for name in judged),
+        *((place, *(_latency(place, row[f"{LATENCY}{place}"]) for row in rows)) for place in places[:MOST_PLACES]),
+    ]
+    fewest = len(columns) - len(places[:MOST_PLACES]) + 1
+    while len(columns) > fewest and sum(max(map(len, column)) + GAP for column in columns) > width + GAP:
+        columns.pop()
+    header, *lines = zip(*columns, strict=True)
+    left_out = len(places) - (len(columns) - fewest + 1)
+    note = [Text(f"{left_out} more of the devices and ridge points: --format csv", style="dim")] if left_out else []
+    return [Text(title, style="bold"), _table(header, lines, width=width), *note, Text()]
 
 
 def _latency(place: str, value: float) -> str:

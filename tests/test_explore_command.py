@@ -133,7 +133,9 @@ def test_ctrl_c_keeps_whole_blocks_and_the_same_command_goes_on(command: Command
             [sys.executable, "-m", "roofline", *arguments, str(workers)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        while blocks() < before + more and process.poll() is None:
+        for _ in range(6000):  # two minutes, and then the test fails rather than hang
+            if blocks() >= before + more or process.poll() is not None:
+                break
             time.sleep(0.02)
         os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)

@@ -258,3 +258,15 @@ def test_nothing_heavy_is_imported(arguments: str) -> None:
                           *shlex.split(arguments)], capture_output=True, text=True, check=True)  # fmt: skip
     assert run.stderr == "[]\n"
     assert run.stdout
+
+
+def test_a_board_of_a_fleet_is_named_by_its_tag(command: Command) -> None:
+    for tag in ("shelf-1", "[red]shelf\x1b-2"):
+        environment = {"device": {"type": "cpu", "name": "A small CPU"}, "versions": {}, "fleet": {"tag": tag}}
+        keep(12, "net", 0.01, tag=tag, worker="any", environment=environment, anchor=ANCHOR)
+    overview = command("history", "--db", DB).stdout
+    assert "cpu, shelf-1, 1x3x224x224" in overview
+    assert "cpu, [red]shelf" in overview
+    assert "\x1b" not in overview
+    told = command("history", "net", "--db", DB).stdout
+    assert "net  on cpu, shelf-1, eager, fp32, 1x3x224x224, 2 threads\nA small CPU\n" in told

@@ -161,7 +161,7 @@ def complete_space(ctx: click.Context, param: click.Parameter, incomplete: str) 
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Keep the dataset and its report; given again, a run that was ended goes on.",
+    help="Keep the dataset and its report; given again, the run goes on, to a larger --n too.",
 )
 @search_options
 @page_options
@@ -248,8 +248,8 @@ def _run(
     began_s = time.monotonic()
 
     def told(progress: Progress) -> None:
-        if not so_far and not progress.workers:
-            click.echo("roofline: the cluster has no workers yet; waiting for them", err=True)
+        if not progress.workers and (not so_far or so_far[-1].workers):
+            click.echo(f"roofline: the cluster has no workers{'' if so_far else ' yet'}; waiting for them", err=True)
         so_far.append(progress)
         del so_far[:-1]
         if tell is not None:

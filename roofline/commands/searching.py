@@ -102,6 +102,8 @@ def search_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def run_search(request: Request, folder: Path, options: SearchOptions, *, keeps: bool) -> None:
     """Do it, and tell on stderr how far it is; the device whose latency counts comes first in the dataset."""
+    from roofline.errors import RooflineError
+    from roofline.exploring.dataset import is_used
     from roofline.exploring.search import Objective, search
     from roofline.exploring.work import Job
 
@@ -114,9 +116,14 @@ def run_search(request: Request, folder: Path, options: SearchOptions, *, keeps:
     if names and request.hw[0] != names[0]:
         others = tuple(name for name in request.hw if name != names[0])
         job = Job.of(replace(request, hw=(names[0], *others)))
-    began_s = time.monotonic()
-    with live_line(_progress) as tell:
-        found = search(job, objective, folder, trials=options.trials, tell=tell)
+    began_s, was_used = time.monotonic(), is_used(folder)
+    try:
+        with live_line(_progress) as tell:
+            found = search(job, objective, folder, trials=options.trials, tell=tell)
+    except RooflineError as error:
+        if keeps and not was_used and is_used(folder):
+            raise RooflineError(f"{error}; the networks judged before are in {folder}") from error
+        raise
     if found.is_interrupted:
         kept = f"they are in {folder}" if keeps and found.networks else "none is kept"
         click.echo(f"Interrupted after {found.trials:,} trials: {found.networks:,} networks; {kept}", err=True)

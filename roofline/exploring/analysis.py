@@ -20,31 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.errors import SavedError
 from roofline.exploring.networks import (
     COUNTS,
     JUDGEMENTS,
     LATENCY,
     RIDGE,
-    SHARE,
     Networks,
     indices,
     numbers,
 )
 from roofline.exploring.parameters import Importance, features, has_forest, importance
+from roofline.exploring.scan import Scan, best_by, column_of, distributions_of, judged, worth_of
 from roofline.exploring.statistics import (
     Best,
     Distribution,
     Floats,
     Front,
-    Ints,
+    along,
     band95,
-    counts_at_most,
-    distribution,
-    grid,
     on_front,
     rank_correlation,
-    scattered,
 )
 from roofline.units import seconds, significant
 
@@ -54,9 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "Summary", "on_front", "pareto", "summary", "top"]
 
 SCHEMA = "roofline/exploration/1"
-SAMPLED = 20_000  # networks from which correlations and a forest are
-DOTS = 2_000  # of them in a figure
-STEPS = 400  # values at which a distribution function is given
+DOTS = 2_000  # networks in a figure, of the sample
 LISTED = 60  # networks of a front that are listed, evenly along it where there are more
 DRAWN = 1_000  # that are drawn, likewise: where MACs alone set latency, nearly all networks are on the front
 Plain = Mapping[str, Any]
@@ -148,7 +141,8 @@ class Summary:
         drawn = self.run.get("counts", {}).get("tried")
         of = f" of {name}" if (name := self.run.get("space", {}).get("name")) else ""
         networks = f"{self.count:,} network{'s' if self.count != 1 else ''}{of}"
-        first = f"{networks}, of {drawn:,} that were drawn." if drawn else f"{networks}."
+        how = "proposed" if "search" in self.run else "drawn"
+        first = f"{networks}, of {drawn:,} that were {how}." if drawn else f"{networks}."
         said = [] if self.run.get("complete", True) else ["The run is not complete; this is what it has so far."]
         return " ".join([first, *said, *self._speeds(), *self._ranking(), self._fronts()])
 
@@ -156,7 +150,10 @@ class Summary:
         devices = [place for place in self.places if place.ridge_point is None]
         for place in devices[:1]:
             low, middle, high = (seconds(place.latency_s.quantile(share)) for share in (0, 0.5, 1))
-            yield f"On {place.name} they take {low} to {high}, half of them at most {middle}."
+            if self.count == 1:
+                yield f"On {place.name} it takes {low}."
+            else:
+                yield f"On {place.name} they take {low} to {high}, half of them at most {middle}."
 
     def _ranking(self) -> Iterator[str]:
         ranked = sorted(self.places, key=lambda place: -place.by_count["macs"])
@@ -165,6 +162,8 @@ class Summary:
             return
         if len(ranked) == 1:
             yield f"MACs rank latency on {best.name} with a correlation of {best.by_count['macs']:.2f}."
+        elif f"{best.by_count['macs']:.2f}" == f"{worst.by_count['macs']:.2f}":
+            yield f"MACs rank latency as well on each as on any other (rank correlation {best.by_count['macs']:.2f})."
         else:
             yield (
                 f"MACs rank latency best on {best.name} (rank correlation {best.by_count['macs']:.2f}) and worst on "
@@ -178,7 +177,8 @@ class Summary:
             return f"{found:,} of them {'is' if found == 1 else 'are'} on the Pareto front of {what} in the least time."
         common, places = len(self.on_every_front), len(self.places)
         which = "None is" if not common else "One is" if common == 1 else f"{common:,} are"
-        return f"{which} on all {places} Pareto fronts, of {what} in the least time on each device or ridge point."
+        all_of_them = "both" if places == 2 else f"all {places}"
+        return f"{which} on {all_of_them} Pareto fronts, of {what} in the least time on each device or ridge point."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: what a report is drawn from."""
@@ -238,13 +238,13 @@ def summary(folder: Path, *, best: int = 20) -> Summary:
         SavedError: It holds no networks, or cannot be read.
     """
     networks = Networks.of(folder)
-    scan = _Scan.of(networks, best)
+    scan = Scan.of(networks, best)
     table = scan.sample.table()
-    latencies = np.column_stack([_column(table, name) for name in networks.latencies])
-    distributions = _distributions(networks, scan, table)
+    latencies = np.column_stack([column_of(table, name) for name in networks.latencies])
+    distributions = distributions_of(networks, scan, table)
     found = features(table, networks.parameters)
     grown = importance(found, latencies) if has_forest() else None
-    by_count = _correlations({name: _column(table, name) for name in COUNTS if name in networks.columns}, latencies)
+    by_count = _correlations({name: column_of(table, name) for name in COUNTS if name in networks.columns}, latencies)
     by_feature = _correlations({feature.name: feature.values for feature in found}, latencies)
     described = {device.get("id"): device for device in networks.description.get("devices", ())}
     places = [
@@ -265,7 +265,7 @@ def summary(folder: Path, *, best: int = 20) -> Summary:
     ]
     listed = set(scan.best.index.tolist())
     for front in scan.fronts.values():
-        listed.update(front.index[_along(len(front.index), LISTED)].tolist())
+        listed.update(front.index[along(len(front.index), LISTED)].tolist())
     rows = networks.rows(listed)
     return Summary(
         run=networks.description,
@@ -287,6 +287,8 @@ def summary(folder: Path, *, best: int = 20) -> Summary:
 def top(folder: Path, count: int, by: str = "", *, largest: bool | None = None) -> list[dict[str, Any]]:
     """The best networks of a run, whole rows, the best first; of equal ones, those that were drawn first.
 
+    Networks that are as good as each other and have as many MACs are one, drawn again: the first of them is listed.
+
     Args:
         folder: Where 'roofline explore -o' put it.
         count: How many.
@@ -298,11 +300,12 @@ def top(folder: Path, count: int, by: str = "", *, largest: bool | None = None) 
         SavedError: There is no such column, it holds no numbers, or the run cannot be read.
     """
     networks = Networks.of(folder)
-    column = networks.column(by) if by else _by(networks)
+    column = networks.column(by) if by else best_by(networks)
     sign = -1.0 if (column in JUDGEMENTS if largest is None else largest) else 1.0
     best = Best(count)
-    for block in networks.blocks(["index", column]):
-        best.add(indices(block), sign * _judged(networks, block, column))
+    size = "macs" if column != "macs" else networks.latencies[0]
+    for block in networks.blocks(list(dict.fromkeys(["index", size, column]))):
+        best.add(indices(block), sign * judged(networks, block, column), numbers(block, size))
     rows = networks.rows(best.index.tolist())
     return [_plain(rows[index]) for index in best.index.tolist()]
 
@@ -322,165 +325,18 @@ def pareto(folder: Path, cost: str = "", value: str = "") -> list[dict[str, Any]
     """
     networks = Networks.of(folder)
     costs = networks.column(cost) if cost else networks.latencies[0]
-    values = networks.column(value) if value else _value(networks)
+    values = networks.column(value) if value else worth_of(networks)
     front = Front()
     for block in networks.blocks(list(dict.fromkeys(["index", costs, values]))):
-        front.add(indices(block), _judged(networks, block, costs), _judged(networks, block, values))
+        front.add(indices(block), judged(networks, block, costs), judged(networks, block, values))
     rows = networks.rows(front.index.tolist())
     return [_plain(rows[index]) for index in front.index.tolist()]
-
-
-def _by(networks: Networks) -> str:
-    return next((name for name in reversed(JUDGEMENTS) if name in networks.columns), networks.latencies[0])
-
-
-def _value(networks: Networks) -> str:
-    return "accuracy" if "accuracy" in networks.columns else "macs"
-
-
-def _judged(networks: Networks, block: pa.RecordBatch, column: str) -> Floats:
-    try:
-        return numbers(block, column)
-    except (TypeError, ValueError):
-        raise SavedError(f"column {column!r} of {networks.folder} holds no numbers to choose by") from None
 
 
 def _plain(row: Plain) -> dict[str, Any]:
     """A row as JSON has it: what is no number is None."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
-    }
-
-
-# --- one pass over all networks ---------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, kw_only=True)
-class _Scan:
-    """What one pass over a run keeps.
-
-    Attributes:
-        value, by: Columns; see `Summary`.
-        count: Networks.
-        low, high: Of MACs and of each latency, by column.
-        shares: Sum of the compute-bound shares, by column.
-        fronts: By column of latency.
-        best: By `by`.
-        sample: Fair, of all columns.
-    """
-
-    value: str
-    by: str
-    fronts: dict[str, Front]
-    best: Best
-    sample: _Sample
-    count: int = 0
-    low: dict[str, float] = field(default_factory=dict)
-    high: dict[str, float] = field(default_factory=dict)
-    shares: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, networks: Networks, best: int) -> _Scan:
-        scan = cls(
-            value=_value(networks),
-            by=_by(networks),
-            fronts={name: Front() for name in networks.latencies},
-            best=Best(best),
-            sample=_Sample(SAMPLED),
-        )
-        shares = [name for name in networks.columns if name.startswith(SHARE)]
-        for block in networks.blocks(networks.columns):
-            scan._add(networks, block, shares)
-        if not scan.count:
-            raise SavedError(f"{networks.folder} holds no networks: its files are there, and they have no rows")
-        return scan
-
-    def _add(self, networks: Networks, block: pa.RecordBatch, shares: Sequence[str]) -> None:
-        if not len(block):
-            return
-        index = indices(block)
-        self.count += len(index)
-        self.sample.add(index, block)
-        sign = -1.0 if self.by in JUDGEMENTS else 1.0
-        self.best.add(index, sign * _judged(networks, block, self.by))
-        value = _judged(networks, block, self.value)
-        for name in ("macs", *self.fronts):
-            column = _judged(networks, block, name)
-            wrong = ~(np.isfinite(column) & (column > 0))
-            if wrong.any():
-                raise SavedError(
-                    f"{networks.folder}: {name} of network {index[wrong][0]} must be a number above 0 "
-                    f"(it is {column[wrong][0]:g})"
-                )
-            self.low[name] = min(self.low.get(name, math.inf), float(column.min()))
-            self.high[name] = max(self.high.get(name, 0.0), float(column.max()))
-            if name in self.fronts:
-                self.fronts[name].add(index, column, value)
-        for name in shares:
-            self.shares[name] = self.shares.get(name, 0.0) + float(np.nansum(_judged(networks, block, name)))
-
-    def mean_share(self, id: str) -> float | None:
-        """The mean compute-bound share at a place."""
-        total = self.shares.get(f"{SHARE}{id}")
-        return None if total is None else total / self.count
-
-
-@dataclass(slots=True)
-class _Sample:
-    """The rows whose indices `scattered` makes least, of blocks that come one by one."""
-
-    most: int
-    blocks: list[pa.RecordBatch] = field(default_factory=list)
-    keys: list[Any] = field(default_factory=list)
-    held: int = 0
-    limit: int = 2**64 - 1
-
-    def add(self, index: Any, block: pa.RecordBatch) -> None:
-        """Take a block in."""
-        import pyarrow as pa
-
-        key = scattered(index)
-        mask = key <= np.uint64(self.limit)
-        self.blocks.append(block.filter(pa.array(mask)))
-        self.keys.append(key[mask])
-        self.held += int(mask.sum())
-        if self.held > 2 * self.most:
-            self.table()
-
-    def table(self) -> pa.Table:
-        """The sample so far, in an order without meaning."""
-        import pyarrow as pa
-
-        keys = np.concatenate(self.keys)
-        order = np.argsort(keys, kind="stable")[: self.most]
-        table = pa.Table.from_batches(self.blocks).take(pa.array(order)).combine_chunks()
-        self.keys, self.blocks, self.held = [keys[order]], table.to_batches(), len(order)
-        if len(order) == self.most:
-            self.limit = int(keys[order[-1]])
-        return table
-
-
-def _column(table: pa.Table, name: str) -> Floats:
-    return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
-
-
-def _distributions(networks: Networks, scan: _Scan, table: pa.Table) -> dict[str, Distribution]:
-    """Of MACs and of each latency: counted in the sample if that is all, else in a second pass."""
-    names = ("macs", *networks.latencies)
-    grids = {name: grid(_column(table, name), scan.low[name], scan.high[name], STEPS) for name in names}
-    if len(table) == scan.count:
-        return {name: distribution([_column(table, name)], grids[name]) for name in names}
-    counted = {name: np.zeros(len(values), dtype=np.int64) for name, values in grids.items()}
-    for block in networks.blocks(names):
-        for name, values in grids.items():
-            counted[name] += counts_at_most(numbers(block, name), values)
-    return {
-        name: Distribution(
-            count=scan.count,
-            values=tuple(grids[name].tolist()),
-            shares=tuple((counted[name] / scan.count).tolist()),
-        )
-        for name in names
     }
 
 
@@ -512,11 +368,6 @@ def _dots(table: pa.Table, value: str, latencies: Sequence[str]) -> dict[str, li
     }
 
 
-def _along(count: int, most: int) -> Ints:
-    """So many of `count` places at most, evenly apart, both ends among them."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
-
-
 def _ridge_point(id: str) -> float | None:
     if not id.startswith(RIDGE):
         return None
@@ -532,7 +383,7 @@ def _place_name(id: str) -> str:
 
 
 def _place_dict(place: Place) -> dict[str, Any]:
-    front, drawn = place.front, _along(len(place.front.index), DRAWN)
+    front, drawn = place.front, along(len(place.front.index), DRAWN)
     return {
         "id": place.id,
         "name": place.name,

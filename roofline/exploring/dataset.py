@@ -7,6 +7,9 @@
 A file appears under its name only when all of it is on the disk. So whatever ends a run, what stands there is right,
 and the next run goes on behind the last file. What became of the draws of a block (`Tally`) stands in the metadata of
 its file, under ``roofline``.
+
+Blocks do not depend on how many networks are wanted, but that the last file is cut where there are enough. So a run may
+be gone on with to more of them: the file that was cut is made again, whole, and those before it stay as they are.
 """
 
 from __future__ import annotations
@@ -129,18 +132,24 @@ class Dataset:
         asked = known.get("request") if isinstance(known, dict) and known.get("schema") == SCHEMA else None
         if not isinstance(asked, dict):
             raise OutputError(f"{path} does not describe a run of 'roofline explore': name another folder")
+        if "search" in known:
+            raise OutputError(f"{self.folder} holds a search: name another folder")
         now = self.about["request"]
         for name in dict.fromkeys((*now, *asked)):
-            if asked.get(name) != now.get(name):
+            before = asked.get(name)
+            if name == "n" and isinstance(before, int) and before <= self.job.request.n:
+                continue
+            if before != now.get(name):
                 differs = _told(name, asked.get(name), now.get(name))
                 raise OutputError(f"{self.folder} holds another run: {differs}; name another folder")
 
     def _go_on(self) -> None:
-        """Count the blocks that are there, up to the first that is missing or was damaged since."""
+        """Count the blocks that are there, up to the first that is missing, was damaged since or cut too short."""
         while not self.is_complete:
             first, end = span(self.blocks)
             rows, tally = _read(self._path(self.blocks))
-            if tally.tried != end - first:
+            found = tally.tried - tally.invalid - tally.outside
+            if tally.tried != end - first or rows < min(found, self.job.request.n - self.networks):
                 return
             self.blocks, self.networks, self.tally = self.blocks + 1, self.networks + rows, self.tally + tally
 

@@ -6,35 +6,33 @@ memory, and may stop whenever enough has come.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import signal
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent import futures
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
-from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from roofline.cluster import ANSWER_S, UnreachableError, check_dask, check_versions, connected, quiet, workers_of
 from roofline.errors import RooflineError
 from roofline.units import printable
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 BLOCKS_A_WORKER = 2  # one that it does, and one that waits for it
 FEWEST_BLOCKS = 8  # of a cluster, which may have no worker before there is work
 TRIES = 3  # of a block whose process ended; as dask has it (distributed.scheduler.allowed-failures)
-CONNECT_S = 3.0  # to reach a scheduler at all; it and the next two together stay below 10 s
-GREET_S = 3.0  # until it has answered as dask does
-REGISTER_S = 3.0  # until it knows this client
-COUNT_EVERY_S = 2.0  # how often a cluster is asked how many workers it has
+LOOK_EVERY_S = 2.0  # how often a cluster is asked which workers it has, and one who waits is told
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+NO_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as `_interrupts_ignored` has it
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -44,8 +42,11 @@ Result = TypeVar("Result")
 class Promise(Protocol):
     """What `concurrent.futures` and dask call a future."""
 
+    def wait(self, at_most_s: float) -> bool:
+        """Wait for it, and tell whether it is there."""
+
     def result(self) -> Any:
-        """Wait for it, and raise what was raised."""
+        """What has come of it; raises what was raised."""
 
 
 class Engine(Protocol):
@@ -71,7 +72,12 @@ class Engine(Protocol):
 
 
 def in_order(
-    engine: Engine, work: Callable[[Shared, Task], Result], shared: Shared, tasks: Iterable[Task]
+    engine: Engine,
+    work: Callable[[Shared, Task], Result],
+    shared: Shared,
+    tasks: Iterable[Task],
+    *,
+    idle: Callable[[], None] | None = None,
 ) -> Iterator[Result]:
     """What comes of each task, in their order; lost ones are done again.
 
@@ -80,9 +86,10 @@ def in_order(
         work: A function of a module, called with `shared` and a task.
         shared: What all tasks have in common.
         tasks: Small, and as many as one likes, even without end: they are taken when there is room for them.
+        idle: Called every few seconds for as long as the next one is not there.
 
     Raises:
-        RooflineError: A task failed, or ended its process again and again.
+        RooflineError: A task failed, or ended its process again and again; or a cluster does not answer any longer.
     """
     left = iter(tasks)
     waiting: deque[tuple[Task, Promise]] = deque()
@@ -92,6 +99,10 @@ def in_order(
             waiting.append((task, engine.submit(work, shared, task)))
         if not waiting:
             return
+        if not waiting[0][1].wait(LOOK_EVERY_S):
+            if idle is not None:
+                idle()
+            continue  # and see which workers there are
         try:
             result = waiting[0][1].result()
         except engine.lost as error:
@@ -136,6 +147,9 @@ class _Later:
     shared: Any
     task: Any
 
+    def wait(self, at_most_s: float) -> bool:
+        return True
+
     def result(self) -> Any:
         return self.work(self.shared, self.task)
 
@@ -176,10 +190,9 @@ class _Processes:
             self._pool, self._shared = self._new(shared), shared
         try:
             with _interrupts_ignored():  # and so by the processes that this starts
-                promise: Promise = self._pool.submit(_with_shared, work, task)
+                return _OfPool(self._pool.submit(_with_shared, work, task))
         except self.lost as error:  # it ended meanwhile
             return _Failed(error)
-        return promise
 
     def _new(self, shared: Any) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
@@ -193,10 +206,26 @@ class _Processes:
 
 
 @dataclass(frozen=True, slots=True)
+class _OfPool:
+    """A future of a pool of processes."""
+
+    future: futures.Future[Any]
+
+    def wait(self, at_most_s: float) -> bool:
+        return bool(futures.wait([self.future], at_most_s).done)
+
+    def result(self) -> Any:
+        return self.future.result()
+
+
+@dataclass(frozen=True, slots=True)
 class _Failed:
     """Work that could not even be begun."""
 
     error: BaseException
+
+    def wait(self, at_most_s: float) -> bool:
+        return True
 
     def result(self) -> Any:
         raise self.error
@@ -247,10 +276,11 @@ def dask(address: str | None = None, workers: int | None = None) -> Iterator[Eng
         workers: How many processes to start, without an address; as many as there are cores if not given.
 
     Raises:
-        RooflineError: dask is not installed, or nothing answers at the address within 10 s.
+        RooflineError: dask is not installed, nothing answers at the address within 10 s, or it or a worker has other
+            versions of what this needs.
     """
     check_dask()
-    _quiet()
+    quiet()
     from distributed import Client, LocalCluster
 
     if address is not None:
@@ -260,65 +290,12 @@ def dask(address: str | None = None, workers: int | None = None) -> Iterator[Eng
     with (
         LocalCluster(
             n_workers=workers or cores(), threads_per_worker=1, processes=True, host="127.0.0.1",
-            dashboard_address=None, silence_logs=logging.CRITICAL, env=ONE_THREAD,
+            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}, silence_logs=logging.CRITICAL,
+            env=ONE_THREAD, preload=[NO_INTERRUPTS],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
         yield _Dask(client, "127.0.0.1")
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """A client of a running scheduler.
-
-    Raises:
-        RooflineError: dask is not installed, or nothing answers at the address within 10 s.
-    """
-    check_dask()
-    _quiet()
-    from distributed import Client
-
-    place = urlsplit(address)
-    try:
-        host, port = place.hostname, place.port
-    except ValueError as error:
-        raise RooflineError(f"{printable(address)!r} is no address of a scheduler: {error}") from error
-    if place.scheme not in ("tcp", "tls", "ucx", "ws", "wss") or not host or not port:
-        raise RooflineError(f"{printable(address)!r} is no address of a scheduler, as in tcp://10.0.0.5:8786")
-    failed = f"no dask scheduler answers at {address}"
-    try:
-        if place.scheme in ("tcp", "tls"):
-            with socket.create_connection((host, port), timeout=CONNECT_S):
-                pass  # a refusal is known at once; dask would try again until its time is over
-        if place.scheme == "tcp":
-            with ThreadPoolExecutor(1) as thread:  # here, as in a notebook, a loop may be running
-                thread.submit(asyncio.run, _greet(address)).result()
-        client = Client(address, timeout=REGISTER_S, set_as_default=False)
-    except Exception as error:  # whatever listens there may answer anything
-        reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, TimeoutError):
-            reason = "it took too long"
-        elif not isinstance(error, OSError):
-            reason = "what answers there is something else"
-        raise RooflineError(
-            f"{failed}: {printable(reason)}; 'dask scheduler' starts one, and prints its address"
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close(timeout=REGISTER_S)
-
-
-async def _greet(address: str) -> None:
-    """Shake hands, for which dask itself has no limit of time.
-
-    Raises:
-        OSError, TimeoutError: What listens there is none of dask's.
-    """
-    from distributed.comm import connect
-
-    comm = await asyncio.wait_for(connect(address, timeout=CONNECT_S), GREET_S)
-    await comm.close()
 
 
 class _Dask:
@@ -327,33 +304,33 @@ class _Dask:
     lost: tuple[type[BaseException], ...] = ()
     fewest = FEWEST_BLOCKS
 
-    def __init__(self, client: Any, address: str) -> None:
+    def __init__(self, client: Client, address: str) -> None:
         self._client, self._address = client, address
-        self._threads, self._asked_s = 0, -COUNT_EVERY_S
+        self._threads, self._asked_s = 0, -LOOK_EVERY_S
+        self._checked: frozenset[str] = frozenset()
 
     @property
     def workers(self) -> int:
         now_s = time.monotonic()
-        if now_s - self._asked_s >= COUNT_EVERY_S:
-            with _reached(self._address):
-                self._threads, self._asked_s = sum(self._client.nthreads().values()), now_s
+        if now_s - self._asked_s >= LOOK_EVERY_S:
+            found = workers_of(self._client, self._address)
+            new = found.keys() - self._checked
+            if new:
+                check_versions(self._client, self._address, new)
+            self._checked = frozenset(found)
+            self._threads = sum(worker["nthreads"] for worker in found.values())
+            self._asked_s = time.monotonic()
         return self._threads
 
     def submit(self, work: Callable[[Any, Any], Any], shared: Any, task: Any) -> Promise:
-        with _reached(self._address):
-            return _OfDask(self._client.submit(work, shared, task, pure=False), self._address)
+        try:
+            future = self._client.submit(work, shared, task, pure=False)
+        except Exception as error:  # dask has many for this
+            raise UnreachableError(f"the scheduler at {self._address} is gone") from error
+        return _OfDask(future, self._client, self._address)
 
     def renew(self) -> None:
         pass
-
-
-@contextmanager
-def _reached(address: str) -> Iterator[None]:
-    """Whatever a client cannot do any longer is told in the words of this program."""
-    try:
-        yield
-    except Exception as error:
-        raise RooflineError(f"the scheduler at {address} is gone") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,13 +338,19 @@ class _OfDask:
     """A future of dask, whose own failures are told in the words of this program."""
 
     future: Any
+    client: Client
     address: str
+
+    def wait(self, at_most_s: float) -> bool:
+        with suppress(TimeoutError, CancelledError):
+            self.future.exception(timeout=at_most_s)
+        return bool(self.future.done())
 
     def result(self) -> Any:
         from distributed.scheduler import KilledWorker
 
         try:
-            return self.future.result()
+            return self._fetched()
         except RooflineError:
             raise
         except KilledWorker as error:
@@ -376,25 +359,19 @@ class _OfDask:
             ) from error
         except Exception as error:
             if self.future.cancelled() or self.future.status in ("cancelled", "lost"):
-                raise RooflineError(f"the scheduler at {self.address} is gone") from error
+                raise UnreachableError(f"the scheduler at {self.address} is gone") from error
             raise
 
+    def _fetched(self) -> Any:
+        """The result, which is on a worker; dask gives up one that does not answer after a while.
 
-def check_dask() -> None:
-    """Find out before the work whether dask is there.
-
-    Raises:
-        RooflineError: It is not installed.
-    """
-    if find_spec("distributed") is None:
-        raise RooflineError("a scheduler needs dask's distributed: pip install 'roofline-profiler[dask]'")
-
-
-def _quiet() -> None:
-    """What dask logs of workers that come and go is no part of the answer; its own variable brings it back."""
-    if "DASK_LOGGING__DISTRIBUTED" in os.environ:
-        return
-    import distributed  # noqa: F401  # sets up its loggers as it is imported
-
-    for name in ("distributed", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed."))):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        Raises:
+            UnreachableError: It is the scheduler that does not.
+        """
+        while True:
+            try:
+                return self.future.result(timeout=ANSWER_S)
+            except TimeoutError:
+                if self.future.status == "error":  # it is the work's own
+                    raise
+                workers_of(self.client, self.address)

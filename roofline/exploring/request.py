@@ -68,9 +68,9 @@ class Range:
         above = logarithms - np.log(max(self.high, tiny))
         return np.asarray(np.maximum(np.maximum(below, above), 0.0))
 
-    def words(self, value: float) -> str:
-        """A value of this kind, as people read it."""
-        return seconds(value) if self.kind == "duration" else si(value)
+    def words(self, value: float, digits: int = 3) -> str:
+        """A value of this kind, as people read it, with so many significant digits."""
+        return seconds(value, digits) if self.kind == "duration" else si(value, digits=digits)
 
     def to_list(self) -> list[float | None]:
         """The two ends as plain data, None where an end is open."""

@@ -51,7 +51,7 @@ def explore(
         engine: Who does it; from `roofline.exploring.engines`.
         max_draws: Where to stop, even if networks are still missing; blocks are done whole. Without it: after 100,000
             draws in a row without one.
-        tell: Called when the run begins, and after each block.
+        tell: Called when the run begins, after each block, and every few seconds while there is none.
 
     Raises:
         RooflineError: Something is wrong with the request or the folder, the space or a worker fails, or there are not
@@ -84,7 +84,12 @@ def carry_out(
     if tell is not None:
         tell(progress())
     in_vain = 0 if dataset.networks else dataset.tally.tried
-    blocks = in_order(engine, explored, job, count(dataset.blocks))
+
+    def idle() -> None:
+        if tell is not None:
+            tell(progress())
+
+    blocks = in_order(engine, explored, job, count(dataset.blocks), idle=idle)
     while not dataset.is_complete:
         if in_vain >= IN_VAIN if max_draws is None else dataset.tally.tried >= max_draws:
             raise too_few(job.request, dataset.networks, dataset.tally)
@@ -96,11 +101,11 @@ def carry_out(
     return progress()
 
 
-def too_few(request: Request, networks: int, tally: Tally) -> RooflineError:
-    """What to say where there are not as many networks as were asked for."""
+def too_few(request: Request, networks: int, tally: Tally, tries: str = "draws were tried") -> RooflineError:
+    """What to say where there are not as many networks as were asked for, of so many tries."""
     wanted = " and ".join(f"{_column(name)} in {limits}" for name, limits in request.constraints().items())
     found = f"only {networks:,} of {request.n:,} networks" if networks else "no network"
-    said = f"{found} of {request.space}{f' with {wanted}' if wanted else ''}: {tally.tried:,} draws were tried"
+    said = f"{found} of {request.space}{f' with {wanted}' if wanted else ''}: {tally.tried:,} {tries}"
     if tally.invalid:
         said += f", {tally.invalid:,} of them are no network of the space ({tally.because.rstrip('.')})"
     if tally.nearest is not None:
@@ -111,7 +116,7 @@ def too_few(request: Request, networks: int, tally: Tally) -> RooflineError:
 def _values(request: Request, nearest: Nearest) -> str:
     constraints = request.constraints()
     return " and ".join(
-        f"{_column(name)} of {constraints[name].words(value)}" for name, value in nearest.values.items()
+        f"{_column(name)} of {constraints[name].words(value, digits=5)}" for name, value in nearest.values.items()
     )
 
 

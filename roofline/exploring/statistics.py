@@ -182,21 +182,39 @@ class Front:
 class Best:
     """The `count` rows with the least keys, of rows that come block by block; of equal keys, the least indices.
 
+    Of rows that are equal in key and size there is one, the first: where many networks are drawn, the fastest come up
+    again and again, and a list of them would be of one network.
+
     Attributes:
         count: How many to keep.
-        index, key: Of those kept, the best first.
+        index, key, size: Of those kept, the best first.
     """
 
     count: int
     index: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     key: Floats = field(default_factory=lambda: np.empty(0))
+    size: Floats = field(default_factory=lambda: np.empty(0))
 
-    def add(self, index: Ints, key: Floats) -> None:
+    def add(self, index: Ints, key: Floats, size: Floats) -> None:
         """Take a block in; a row whose key is no number is left out."""
         known = ~np.isnan(key)
-        index, key = np.concatenate([self.index, index[known]]), np.concatenate([self.key, key[known]])
-        order = np.lexsort((index, key))[: self.count]
-        self.index, self.key = index[order], key[order]
+        index = np.concatenate([self.index, index[known]])
+        key, size = np.concatenate([self.key, key[known]]), np.concatenate([self.size, size[known]])
+        alike = np.lexsort((index, size, key))
+        is_new = np.ones(len(alike), dtype=np.bool_)
+        is_new[1:] = (np.diff(key[alike]) != 0) | (np.diff(size[alike]) != 0)
+        one_each = alike[is_new]
+        order = one_each[np.lexsort((index[one_each], key[one_each]))][: self.count]
+        self.index, self.key, self.size = index[order], key[order], size[order]
+
+
+def along(count: int, most: int) -> Ints:
+    """So many of `count` places at most, evenly apart, both ends among them.
+
+    >>> along(9, 3).tolist(), along(2, 5).tolist()
+    ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
 
 
 # --- a fair sample ----------------------------------------------------------------------------------------------------

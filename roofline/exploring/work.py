@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 CHECK_EVERY = 500  # draws; so many networks are traced whole and compared
 FEWEST_CHECKS = 3  # of the first block
-LOOKED_AT = 200  # draws that tell of what type each parameter is
 DEFAULT_DTYPE, DEFAULT_FUSION = "int8", "epilogue"  # of a ridge point without devices, as `roofline sweep` has it
 _CHECK_STREAM = 2**63  # streams of random numbers beyond it are none of a draw's
 
@@ -92,7 +91,7 @@ class Job:
                 raise RooflineError(f"a latency on {name!r} is asked for, and --hw does not name that device.{known}")
         with redirect_stdout(sys.stderr):  # what the user's own file prints is no part of the result
             space = spaces.load(request.space)
-            source = _source(request.space)
+            source = source_of(request.space)
             _check_settings(space, request)
             parameters = _types(space, request)
         identity = identity_of(request, devices, source)
@@ -104,7 +103,7 @@ class Job:
             source=source,
             parameters=parameters,
             version=__version__,
-            key=_digest(json.dumps(identity, sort_keys=True)),
+            key=sha256_of(json.dumps(identity, sort_keys=True)),
         )
 
     @property
@@ -129,20 +128,22 @@ class Job:
 
 def identity_of(request: Request, devices: Sequence[Hardware], source: str | None) -> dict[str, Any]:
     """What decides the dataset of a request, as plain data; the contents of files as digests."""
-    digests = {device.id: _digest(json.dumps(device.to_dict(), sort_keys=True)) for device in devices}
+    digests = {device.id: sha256_of(json.dumps(device.to_dict(), sort_keys=True)) for device in devices}
     return {
         **request.to_dict(),
-        "space_sha256": None if source is None else _digest(source),
+        "space_sha256": None if source is None else sha256_of(source),
         "hw_sha256": digests,
         "roofline": __version__,
     }
 
 
-def _digest(text: str) -> str:
+def sha256_of(text: str) -> str:
+    """The digest of a text, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
-def _source(reference: str) -> str | None:
+def source_of(reference: str) -> str | None:
+    """The text of the user's file that has a space; None for a space that is installed."""
     place = Path(reference.rpartition(":")[0])
     return place.read_text(encoding="utf-8", errors="surrogateescape") if place.suffix == ".py" else None
 
@@ -151,8 +152,7 @@ def _check_settings(space: Space, request: Request) -> None:
     """Refuse parameters that the space has not got, and values that they cannot have."""
     from roofline.spaces import check_fixed
 
-    with told_of(space, 0):
-        space.parameters()
+    _drawn(space, replace(request, settings=()), 0)
     try:
         check_fixed(space, dict(request.settings))
     except RooflineError:
@@ -165,10 +165,15 @@ def _types(space: Space, request: Request) -> pa.Schema:
     """The column of each parameter, from the first draws: a number, a word, or a list of either."""
     import pyarrow as pa
 
-    found: dict[str, list[Any]] = {name: [] for name in space.parameters()}
+    from roofline.spaces.space import LOOKED_AT
+
+    names = space.parameters()
+    if not names:
+        raise RooflineError(f"the space {space.name} draws nothing: its configurations are empty")
+    found: dict[str, list[Any]] = {name: [] for name in names}
     for index in range(LOOKED_AT):
-        for name, value in _drawn(space, request, index).items():
-            found.setdefault(name, []).append(_plain(value))
+        for name, value in _drawn(space, request, index, names).items():
+            found[name].append(_plain(value))
     reserved = {"index", *COUNTS, *JUDGEMENTS}
     for name in found:
         if name in reserved or ":" in name:
@@ -306,10 +311,10 @@ def _explored(worker: Worker, job: Job, number: int) -> Block:
     configs: dict[int, Config] = {}
     because = ""
     first, end = span(number)
+    names = job.parameters.names
     for index in range(first, end):
-        config = _drawn(space, request, index)
-        with told_of(space, index):
-            why = space.why_invalid(config)
+        config = _drawn(space, request, index, names)
+        why = why_invalid(space, request, index, config)
         if why:
             because = because or why
         else:
@@ -372,18 +377,44 @@ def config_column(space: Space, field: pa.Field, configs: Sequence[Config]) -> p
 
     try:
         return pa.array([_plain(config.get(field.name)) for config in configs], field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise RooflineError(
-            f"{space.name}'s parameter {field.name!r} was {field.type} in the first {LOOKED_AT} draws, and is not in a "
-            f"later one: {printable(str(error))}"
+            f"{space.name}'s parameter {field.name!r} is {field.type}, as its first draws tell, and one does not fit: "
+            f"{printable(str(error))}"
         ) from error
 
 
-def _drawn(space: Space, request: Request, index: int) -> Config:
+def _drawn(space: Space, request: Request, index: int, names: Sequence[str] | None = None) -> Config:
+    """Draw number `index`, which must have parameters of these names."""
     from roofline.spaces import Fixed, RandomChooser
 
     with told_of(space, index):
-        return space.draw(Fixed(RandomChooser(request.seed, index), dict(request.settings)))
+        config = space.draw(Fixed(RandomChooser(request.seed, index), dict(request.settings)))
+        check_config(config, names)
+        return config
+
+
+def check_config(config: Any, names: Sequence[str] | None = None) -> None:
+    """Refuse what a space of the user's may have drawn in place of a configuration.
+
+    Raises:
+        RooflineError: It is no dictionary, or has other names than these.
+    """
+    if not isinstance(config, Mapping):
+        raise RooflineError(f"draw returns a {type(config).__name__}, and a dictionary of parameters is needed")
+    if names is not None and config.keys() != set(names):
+        raise RooflineError(
+            f"it has the parameters {', '.join(config) or 'none'}, and the first draw has {', '.join(names)}: a space "
+            "has the same ones in every draw"
+        )
+
+
+def why_invalid(space: Space, request: Request, index: int, config: Config) -> str:
+    """Why a draw is no network of the space with the parameters that are held, in a sentence; empty where it is."""
+    from roofline.spaces import why_not_held
+
+    with told_of(space, index):
+        return space.why_invalid(config) or why_not_held(config, dict(request.settings))
 
 
 @contextmanager
@@ -450,7 +481,7 @@ class Worker:
             raise
 
     def _rows(self, configs: Mapping[int, Config]) -> dict[str, Any]:
-        from roofline.spaces.counting import rows
+        from roofline.exploring.rows import rows
 
         request, found = self.job.request, dict[str, Any]()
         for number, lowering in enumerate(self.lowerings):
@@ -506,6 +537,6 @@ def _loaded(job: Job) -> Space:
 
 def _is_here(reference: str, source: str) -> bool:
     try:
-        return _source(reference) == source
+        return source_of(reference) == source
     except OSError:
         return False

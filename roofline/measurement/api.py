@@ -280,24 +280,7 @@ def measure_here(
             source = _keep_state(request, anchor.names, timed, record)
         elif timed.anchor and timed.anchor["factor"]["median"] < STALE_BELOW:
             source += "; the machine is faster now: --new-reference is due"
-        by_label = {each.label: each for each in subjects}
-        measurements = []
-        is_interrupted = timed.is_interrupted
-        for number, measurement in enumerate(timed.measurements):
-            measurement = replace(measurement, environment=record, notes=(*measurement.notes, *warnings))
-            if not is_interrupted:
-                try:
-                    measurement = _looked_into(
-                        measurement,
-                        by_label[measurement.reference or measurement.name],
-                        request,
-                        progress=progress,
-                        done=number,
-                        models=len(timed.measurements),
-                    )
-                except KeyboardInterrupt:
-                    is_interrupted = True
-            measurements.append(measurement)
+        measurements, is_interrupted = _looked_into_each(timed, subjects, record, warnings, request, progress)
     return Run(
         measurements=tuple(measurements),
         environment=record,
@@ -366,6 +349,41 @@ def _subject(
         shape = (request.batch, *(request.input_size or subject.DEFAULT_INPUT_SIZE))
         inputs = subject.random_inputs([shape], [torch.float32], seed=request.seed)
     return subject.of_module(model, inputs, **same)
+
+
+def _looked_into_each(
+    timed: Session,
+    subjects: Sequence[Subject],
+    record: Mapping[str, Any],
+    warnings: Sequence[str],
+    request: Request,
+    progress: Callable[[Progress], None] | None,
+) -> tuple[list[Measurement], bool]:
+    """What was measured, with where and how; and whether it was stopped by hand, meanwhile or before.
+
+    Args:
+        timed: What was measured.
+        subjects: Of what.
+        record: The environment.
+        warnings: Of all of them.
+        request: How.
+        progress: Called with how far it is.
+    """
+    by_label = {each.label: each for each in subjects}
+    measurements = []
+    is_interrupted = timed.is_interrupted
+    for number, measurement in enumerate(timed.measurements):
+        one = by_label[measurement.reference or measurement.name]
+        measurement = replace(measurement, environment=record, notes=(*measurement.notes, *warnings))
+        if not is_interrupted:
+            try:
+                measurement = _looked_into(
+                    measurement, one, request, progress=progress, done=number, models=len(timed.measurements)
+                )
+            except KeyboardInterrupt:
+                is_interrupted = True
+        measurements.append(measurement)
+    return measurements, is_interrupted
 
 
 def _looked_into(

@@ -8,17 +8,22 @@ the tag.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from roofline.cluster import ANSWER_S, UnreachableError, check_versions, connected, workers_of
 from roofline.errors import MeasurementError, RooflineError, did_you_mean
-from roofline.exploring.engines import connected
+from roofline.loading.references import HUGGING_FACE
 from roofline.measurement import api, subject
 from roofline.measurement.environment import versions
 from roofline.measurement.processes import measure_in_processes
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 POLL_S = 0.5  # how often the workers are counted anew
 GONE_S = 30.0  # for how long a tag may be without a worker: Dask's nanny starts one that died anew within seconds
 LOST_S = 10.0  # for how long the scheduler may not answer
+SENT_BYTES = 10_000_000  # of a file that goes along with each measurement; dask warns of larger ones
 _ALONE = threading.Lock()  # of a worker: a machine with two tags, or several threads, still measures one at a time
 
 
@@ -61,6 +67,7 @@ def measure_on_fleet(
     tags: Sequence[str] = (),
     processes: int = 1,
     progress: Callable[[Progress], None] | None = None,
+    take: Callable[[Run], None] | None = None,
     **options: Any,
 ) -> Run:
     """Time some models on the workers of a Dask cluster, each model once for each tag.
@@ -68,18 +75,19 @@ def measure_on_fleet(
     A measurement that fails is a `Failure` of the run, and the others are made.
 
     Args:
-        references: Model references. A file that one names has to be at that path on the workers.
+        references: Model references. A file that one names is sent to workers that have not got it at that path.
         scheduler: The address of Dask's scheduler, as in ``tcp://head:8786``.
         tags: Resources of the workers that are to measure; all that there are if not given.
         processes: Fresh processes to repeat each measurement in.
         progress: Called with how far it is.
+        take: Called with each measurement as soon as it is made, as a run of its own.
         options: As `roofline.measurement.api.measure` has them.
 
     Returns:
         One measurement a model and tag, tag by tag in the order given, each with the environment of its worker.
 
     Raises:
-        RooflineError: The scheduler cannot be reached, or no worker has a tag.
+        RooflineError: The scheduler cannot be reached, no worker has a tag, or one that has lacks this roofline.
     """
     request = api._request(options, is_here=False)
     if request.reference_state == api.ANEW:
@@ -89,10 +97,12 @@ def measure_on_fleet(
     if not references:
         raise MeasurementError("there is no model to measure")
     with connected(scheduler) as client:
-        tags = _tags(_workers(client), tags, scheduler)
+        workers = _workers(client, scheduler)
+        tags = _tags(workers, tags, scheduler)
+        check_versions(client, scheduler, [worker for worker, has in workers.items() if not has.isdisjoint(tags)])
         wanted = [(tag, model) for tag in tags for model in dict.fromkeys(references)]
-        fleet = _Fleet(client, request, processes, wanted)
-        fleet.run(progress)
+        fleet = _Fleet(client, scheduler, request, processes, wanted)
+        fleet.run(progress, take)
     return fleet.result()
 
 
@@ -118,46 +128,64 @@ def _tags(workers: Mapping[str, frozenset[str]], asked: Sequence[str], scheduler
     return list(dict.fromkeys(asked)) or known
 
 
-def _workers(client: Client) -> dict[str, frozenset[str]]:
-    """The tags of each worker, by its address."""
-    found: Mapping[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+def _workers(client: Client, scheduler: str) -> dict[str, frozenset[str]]:
+    """The tags of each worker, by its address.
+
+    Raises:
+        UnreachableError: The scheduler does not answer.
+    """
     return {
         address: frozenset(name for name, amount in worker["resources"].items() if amount >= 1)
-        for address, worker in found.items()
+        for address, worker in workers_of(client, scheduler).items()
     }
 
 
 class _Fleet:
     """Measurements that wait, run and are done; a tag never has more under way than it has workers."""
 
-    def __init__(self, client: Client, request: api.Request, processes: int, wanted: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        scheduler: str,
+        request: api.Request,
+        processes: int,
+        wanted: Sequence[tuple[str, str]],
+    ) -> None:
         """Nothing is begun yet.
 
         Args:
             client: Of the scheduler.
+            scheduler: Its address.
             request: How to measure.
             processes: Fresh processes for each.
             wanted: The tag and the reference of each.
         """
-        self._client, self._request, self._processes = client, request, processes
+        self._client, self._scheduler = client, scheduler
+        self._request, self._processes = request, processes
+        self._files = {reference: _File.of(reference) for _, reference in wanted}
         self._wanted = tuple(wanted)
         self._waiting = deque(wanted)
         self._running: dict[Future, tuple[str, str]] = {}
         self._done: dict[tuple[str, str], list[Measurement | Failure]] = {}
         self._is_interrupted = False
 
-    def run(self, progress: Callable[[Progress], None] | None) -> None:
+    def run(
+        self, progress: Callable[[Progress], None] | None = None, take: Callable[[Run], None] | None = None
+    ) -> None:
         """Until all are done, or Ctrl-C."""
         seen_s = dict.fromkeys((tag for tag, _ in self._wanted), time.monotonic())  # when a tag last had a worker
         answered_s = time.monotonic()
         try:
             while self._waiting or self._running:
                 workers: dict[str, frozenset[str]] = {}
-                if self._client.status == "running":
-                    workers, answered_s = _workers(self._client), time.monotonic()
-                elif self._client.status == "closed" or time.monotonic() > answered_s + LOST_S:
-                    self._give_up("the scheduler is gone")
-                    return
+                try:
+                    if self._client.status != "running":
+                        raise UnreachableError(f"the scheduler at {self._scheduler} is gone")
+                    workers, answered_s = _workers(self._client, self._scheduler), time.monotonic()
+                except UnreachableError as error:  # it may come back
+                    if self._client.status == "closed" or time.monotonic() > answered_s + LOST_S:
+                        self._give_up(str(error))
+                        return
                 for tag in seen_s:
                     if any(tag in tags for tags in workers.values()):
                         seen_s[tag] = time.monotonic()
@@ -166,7 +194,9 @@ class _Fleet:
                 self._submit(workers)
                 if progress is not None:
                     progress(self._progress(workers))
-                self._collect()
+                for done in self._collected():
+                    if take is not None and done.measurements:
+                        take(done)
         except KeyboardInterrupt:
             self._is_interrupted = True
             self._give_up(NOT_TIMED)
@@ -182,14 +212,15 @@ class _Fleet:
                 free[tag] -= 1
                 asked = {"reference": reference, "request": self._request.to_dict(), "processes": self._processes}
                 future = self._client.submit(
-                    measured_by_worker, json.dumps(asked), resources={tag: 1}, pure=False, key=_key(tag, reference)
-                )
+                    measured_by_worker, json.dumps(asked), self._files[reference],
+                    resources={tag: 1}, pure=False, key=_key(tag, reference),
+                )  # fmt: skip
                 self._running[future] = (tag, reference)
             else:
                 self._waiting.append((tag, reference))
 
-    def _collect(self) -> None:
-        """Wait until one is done, or for a moment, and take what is."""
+    def _collected(self) -> Iterator[Run]:
+        """Wait until one is done, or for a moment; what is, each as a run."""
         until_s = time.monotonic() + POLL_S
         while not any(future.done() for future in self._running) and time.monotonic() < until_s:
             time.sleep(POLL_S / 20)
@@ -199,6 +230,7 @@ class _Fleet:
                 self._waiting.appendleft((tag, reference))
             else:
                 self._done[tag, reference] = _answer(future, tag, reference)
+                yield self._run_of([(tag, reference)])
 
     def _give_up(self, reason: str, only: str | None = None) -> None:
         """What is not done, of one tag or of all, is a failure."""
@@ -224,12 +256,14 @@ class _Fleet:
 
     def result(self) -> Run:
         """What came of each, in the order in which they were wanted."""
-        found = [each for wanted in self._wanted for each in self._done[wanted]]
+        return replace(self._run_of(self._wanted), is_interrupted=self._is_interrupted)
+
+    def _run_of(self, wanted: Sequence[tuple[str, str]]) -> Run:
+        found = [each for one in wanted for each in self._done[one]]
         return Run(
             measurements=tuple(each for each in found if isinstance(each, Measurement)),
             environment={"versions": versions()},
             failures=tuple(each for each in found if isinstance(each, Failure)),
-            is_interrupted=self._is_interrupted,
         )
 
 
@@ -249,14 +283,23 @@ def _answer(future: Future, tag: str, reference: str) -> list[Measurement | Fail
     if future.status != "finished":
         return failed(_why(future))
     try:
-        answer = json.loads(future.result())
+        answer = json.loads(future.result(timeout=ANSWER_S))
         if "error" in answer:
             return failed(answer["error"])
         run, worker = Run.from_dict(answer["run"]), str(answer["worker"])
+    except TimeoutError:
+        return failed(f"its worker, or the scheduler, did not hand over the answer within {ANSWER_S:g} s")
     except (LookupError, TypeError, ValueError) as error:
         return failed(f"its worker answered what is no measurement, maybe of another version: {error}")
     found: list[Measurement | Failure] = [
-        replace(each, tag=tag, worker=worker, anchor=run.anchor) for each in run.measurements
+        replace(
+            each,
+            tag=tag,
+            worker=worker,
+            anchor=run.anchor,
+            environment={**each.environment, "fleet": {"tag": tag}},  # two boards with one CPU have two histories
+        )
+        for each in run.measurements
     ]
     return [*found, *(replace(each, model=reference, tag=tag) for each in run.failures)] or failed("no answer")
 
@@ -267,22 +310,87 @@ def _why(future: Future) -> str:
 
     if future.status != "error":  # "cancelled" or "lost"
         return "the scheduler dropped it"
-    error = future.exception()
+    error = future.exception(timeout=ANSWER_S)
     if isinstance(error, KilledWorker):
-        return "several workers ended while they measured it"
+        return "several workers ended while they measured it: a crash, or more memory than they have"
     if isinstance(error, ImportError | AttributeError):
         return f"its worker lacks this version of roofline, or what it needs: {subject.in_one_line(error)}"
     return f"its worker failed: {subject.in_one_line(error)}" if error is not None else "its worker failed"
 
 
+# --- the file of a reference ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The file that a reference names, on its way to a worker.
+
+    Attributes:
+        place: Its path, as the reference has it.
+        sha256: Of its contents.
+        contents: Themselves; None of a file that is too large to be sent along.
+        size_bytes: How large it is.
+    """
+
+    place: str
+    sha256: str
+    contents: bytes | None
+    size_bytes: int
+
+    @classmethod
+    def of(cls, reference: str) -> _File | None:
+        """That of ``net.py:make_net``, ``net.onnx``, ``net.pt2`` or ``hf:config.json``; None if it names none here.
+
+        Raises:
+            MeasurementError: It cannot be read.
+        """
+        whole = reference.removeprefix(f"{HUGGING_FACE}:")
+        for place in (whole, whole.rpartition(":")[0]):
+            if PurePath(place).suffix and Path(place).is_file():
+                try:
+                    contents = Path(place).read_bytes()
+                except OSError as error:
+                    raise MeasurementError(f"cannot read {place}: {error.strerror}") from error
+                size_bytes = len(contents)
+                return cls(
+                    place=place,
+                    sha256=hashlib.sha256(contents).hexdigest(),
+                    contents=contents if size_bytes <= SENT_BYTES else None,
+                    size_bytes=size_bytes,
+                )
+        return None
+
+    @contextmanager
+    def here(self) -> Iterator[str]:
+        """Its path on this machine, where that has the same file at the same path; or else that of a copy.
+
+        Raises:
+            MeasurementError: It is not here, and was too large to be sent.
+        """
+        path = Path(self.place)
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256:
+            yield self.place
+            return
+        if self.contents is None:
+            raise MeasurementError(
+                f"{self.place} has {self.size_bytes / 1e6:.0f} MB, and no more than {SENT_BYTES / 1e6:.0f} MB are sent "
+                "to a worker: put the same file at that path there"
+            )
+        with tempfile.TemporaryDirectory(prefix="roofline-") as folder:
+            copy = Path(folder, path.name)
+            copy.write_bytes(self.contents)
+            yield str(copy)
+
+
 # --- on the worker ----------------------------------------------------------------------------------------------------
 
 
-def measured_by_worker(asked: str) -> str:
+def measured_by_worker(asked: str, file: _File | None = None) -> str:
     """Measure one model in fresh processes on this machine; text of JSON in and out.
 
     Args:
         asked: ``reference``, ``request`` and ``processes``.
+        file: What the reference names.
 
     Returns:
         ``worker``, its name, and ``run``, with all samples, or ``error``.
@@ -293,15 +401,21 @@ def measured_by_worker(asked: str) -> str:
     given = json.loads(asked)
     request = api.Request.from_dict(given["request"])
     answer: dict[str, Any] = {"worker": str(worker.name)}
+    place = here = "" if file is None else file.place
     try:
-        with _ALONE:
+        with _ALONE, nullcontext("") if file is None else file.here() as here:
             run = measure_in_processes(
-                [given["reference"]], request, processes=given["processes"], variables=_variables(bool(worker.nanny))
+                [given["reference"].replace(place, here, 1)],
+                request,
+                processes=given["processes"],
+                variables=_variables(bool(worker.nanny)),
             )
         answer["run"] = run.to_dict(samples=True)
     except RooflineError as error:
         answer["error"] = str(error)
-    return json.dumps(answer, allow_nan=False)
+    text = json.dumps(answer, allow_nan=False)
+    # a copy, whose path is in names and messages, is known to nobody but this worker
+    return text if here == place else text.replace(json.dumps(here)[1:-1], json.dumps(place)[1:-1])
 
 
 def _variables(has_nanny: bool) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """What was measured of a model over time, and which changes are more than noise.
 
 Measurements form a *series* where all that decides a latency agrees: model, device, mode, dtype, batch, input, threads,
-the anchor, and what of the environment is material (`roofline.measurement.environment.MATERIAL`). Times are compared
-only within a series, and at one state of the machine: each session's times are at that session's reference state, and
-the geometric mean of its anchor's times in that state converts them to the best state of the series.
+the anchor, what of the environment is material (`roofline.measurement.environment.MATERIAL`), and of a fleet the tag:
+two boards of one kind are two machines. Times are compared only within a series, and at one state of the machine: each
+session's times are at that session's reference state, and the geometric mean of its anchor's times in that state
+converts them to the best state of the series.
 
 A change from one measurement to the next is *beyond noise* where both hold:
 
@@ -33,6 +34,7 @@ SCHEMA = "roofline/history/1"
 NOT_COMPARED = frozenset({"contended", "throttled"})  # statuses of a median that is not the model's own
 UNKNOWN_NOISE = 0.10  # at the reference state 85 to 98 % of the medians of two processes agreed within it, of two sets
 # of 13 networks (docs/measuring.md, "What the anchor is worth")
+OF_A_FLEET = "fleet.tag"  # in the environment of what a worker measured: for what it did
 RAW_NOISE = 0.30  # without an anchor: the median spread there of what the same work takes in 8 processes
 
 
@@ -267,7 +269,7 @@ def _noise(kept: Kept) -> float:
 
 
 def _material(environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: _at(environment, path) for path in MATERIAL}
+    return {path: _at(environment, path) for path in (*MATERIAL, OF_A_FLEET)}
 
 
 def _at(environment: Mapping[str, Any], path: str) -> Any:

@@ -10,7 +10,7 @@ A space of one's own is a subclass of `Space` in a Python file: ``load("my_space
 from __future__ import annotations
 
 from roofline.spaces.registry import BUILT_IN, load
-from roofline.spaces.space import Chooser, Config, Fixed, Part, RandomChooser, Size, Space, check_fixed
+from roofline.spaces.space import Chooser, Config, Fixed, Part, RandomChooser, Size, Space, check_fixed, why_not_held
 
 __all__ = [
     "BUILT_IN",
@@ -23,4 +23,5 @@ __all__ = [
     "Space",
     "check_fixed",
     "load",
+    "why_not_held",
 ]

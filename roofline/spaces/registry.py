@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from roofline.errors import RooflineError, did_you_mean
+from roofline.errors import ModelError, RooflineError, did_you_mean
 from roofline.loading.building import where
 from roofline.loading.users import named
 from roofline.spaces.mobilenetv3 import MobileNetV3Space
@@ -38,10 +38,14 @@ def load(reference: str) -> Space:
     """
     if reference in BUILT_IN:
         return BUILT_IN[reference]
-    if ":" not in reference:
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
         near = did_you_mean(reference, BUILT_IN) or f" There are {', '.join(BUILT_IN)}."
         raise RooflineError(f"unknown space {reference!r}.{near} One of your own is FILE.py:CLASS or MODULE:CLASS.")
-    found = named(reference)
+    try:
+        found = named(reference)
+    except ModelError as error:
+        raise RooflineError(str(error).replace("unknown model", "unknown space", 1)) from error
     if isinstance(found, type) and issubclass(found, Space):
         try:
             found = found()
@@ -54,4 +58,11 @@ def load(reference: str) -> Space:
     for attribute in ("name", "summary"):
         if not isinstance(getattr(found, attribute, None), str):
             raise RooflineError(f"{reference} has no {attribute}: a space needs one, of text")
+    shape = found.input_shape
+    if (
+        not isinstance(shape, tuple | list)
+        or not shape
+        or not all(isinstance(size, int) and size > 0 for size in shape)
+    ):
+        raise RooflineError(f"{reference} has an input_shape of {shape!r}: whole numbers above 0, the batch first")
     return found

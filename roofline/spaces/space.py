@@ -21,6 +21,7 @@ from torch import nn
 
 from roofline.errors import RooflineError, did_you_mean
 
+LOOKED_AT = 200  # draws that tell what a space draws
 Plain = int | float | str
 Config = Mapping[str, Plain | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]]
 
@@ -63,6 +64,9 @@ class RandomChooser:
         In the logarithm: a number that is log-uniform, from a step below `low` or half of it, is rounded up to a step.
         So the lowest is not rarer than its neighbours (as in facebookresearch/pycls pycls/sweep/random.py).
         """
+        _check_range(name, low, high, log=log)
+        if step < 1:
+            raise RooflineError(f"{name} is asked for in steps of {step}: 1 or more are needed")
         steps = (high - low) // step
         if not log:
             return low + step * int(self._share() * (steps + 1))
@@ -71,12 +75,27 @@ class RandomChooser:
 
     def number(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """See `Chooser`."""
+        _check_range(name, low, high, log=log)
         share = self._share()
         return min(max(low * (high / low) ** share, low), high) if log else low + (high - low) * share
 
     def choice(self, name: str, options: Sequence[Plain]) -> Any:
         """See `Chooser`."""
+        if not options:
+            raise RooflineError(f"{name} is asked for among no options")
         return options[int(self._share() * len(options))]
+
+
+def _check_range(name: str, low: float, high: float, *, log: bool) -> None:
+    """Refuse a range that nothing can be drawn from.
+
+    Raises:
+        RooflineError: It is upside down, or logarithmic and not above 0.
+    """
+    if not low <= high:
+        raise RooflineError(f"{name} is asked for from {low:g} to {high:g}: the lower end comes first")
+    if log and low <= 0:
+        raise RooflineError(f"{name} is asked for by its logarithm, from {low:g}: it must be above 0")
 
 
 class Fixed:
@@ -85,10 +104,14 @@ class Fixed:
     Args:
         chooser: Chooses the rest.
         values: By name; of a list, one value for all of it, or as many as it has. Text is taken for what is asked for.
+
+    Attributes:
+        served: Which of the values were asked for so far: name, and place in a list of values, 0 of a single one.
     """
 
     def __init__(self, chooser: Chooser, values: Mapping[str, Any]) -> None:
         self.chooser, self.values = chooser, values
+        self.served: set[tuple[str, int]] = set()
 
     def integer(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """The fixed value, or what the chooser says.
@@ -134,23 +157,28 @@ class Fixed:
         raise RooflineError(f"{name} must be one of {', '.join(map(str, options))} (got {given})")
 
     def _given(self, name: str) -> Any:
-        if name in self.values:
-            return self.values[name]
         whole, _, place = name.partition("[")
+        if name in self.values:
+            self.served.update((name, number) for number in range(len(_listed(self.values[name]))))
+            self.served.add((whole, int(place.rstrip("]")) if place else 0))
+            return self.values[name]
         if not place or whole not in self.values:
             return None
-        given = self.values[whole]
-        listed = given.split(",") if isinstance(given, str) else given
-        if not isinstance(listed, Sequence) or isinstance(listed, str):
-            return listed
-        index = int(place.rstrip("]"))
-        if len(listed) == 1:
-            return listed[0]
+        listed = _listed(self.values[whole])
+        index = int(place.rstrip("]")) if len(listed) > 1 else 0
         if index >= len(listed):
             raise RooflineError(
-                f"{whole} needs one value, or more than {len(listed)}: one for each place (got {given})"
+                f"{whole} needs one value, or more than {len(listed)}: one for each place (got {self.values[whole]})"
             )
+        self.served.add((whole, index))
         return listed[index]
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """The values of a list that are held; of a single one, that one."""
+    if isinstance(given, str):
+        return given.split(",")
+    return given if isinstance(given, Sequence) else (given,)
 
 
 def _as_number(given: Any) -> float | None:
@@ -249,14 +277,73 @@ def as_pairs(config: Config) -> tuple[tuple[str, Any], ...]:
 
 
 def check_fixed(space: Space, values: Mapping[str, Any]) -> None:
-    """Refuse what cannot be fixed in a space.
+    """Refuse what cannot be fixed in a space, as its first draws tell.
 
     Raises:
-        RooflineError: It has no such parameter, or not with such a value.
+        RooflineError: It has no such parameter or place in a list, or not with such a value.
     """
     known = space.parameters()
     for name in values:
         if name.partition("[")[0] not in known:
             near = did_you_mean(name, known) or f" It has {', '.join(known)}."
             raise RooflineError(f"the space {space.name} has no parameter {name!r}.{near}")
-    space.draw(Fixed(RandomChooser(0, 0), values))
+    if not values:
+        return
+    served: set[tuple[str, int]] = set()
+    configs = []
+    for index in range(LOOKED_AT):
+        chooser = Fixed(RandomChooser(0, index), values)
+        configs.append(space.draw(chooser))
+        served |= chooser.served
+    for name, given in values.items():
+        if {(name, place) for place in range(len(_listed(given)))} - served:
+            raise RooflineError(_never_asked(name, given, [config[name.partition("[")[0]] for config in configs]))
+    for name in values:
+        made = {_changed(config, name, values) for config in configs}
+        if len(made) == 1 and None not in made:
+            raise RooflineError(f"{name} cannot be {values[name]}: the space {space.name} makes {made.pop()} of it")
+
+
+def why_not_held(config: Config, values: Mapping[str, Any]) -> str:
+    """Why a configuration is none with these values fixed, in a sentence; empty where it is.
+
+    A space may sort what it draws, or round it. A draw in which a value then stands elsewhere is one without it.
+    """
+    for name, given in values.items():
+        changed = _changed(config, name, values)
+        if changed is not None:
+            return f"{name} would be {changed}, and is to be {given}"
+    return ""
+
+
+def _changed(config: Config, name: str, values: Mapping[str, Any]) -> str | None:
+    """What a configuration has in place of a fixed value; None if it has that."""
+    whole, _, place = name.partition("[")
+    value, given = config[whole], values[name]
+    if not isinstance(value, tuple | list):
+        return None if _is(value, given) else str(value)
+    if place:
+        index = int(place.rstrip("]"))
+        return None if index >= len(value) or _is(value[index], given) else str(value[index])
+    wanted = _listed(given)
+    wanted = wanted if len(wanted) > 1 else list(wanted) * len(value)
+    pairs = enumerate(zip(value, wanted, strict=False))
+    if all(_is(item, one) or f"{whole}[{index}]" in values for index, (item, one) in pairs):
+        return None
+    return ",".join(map(str, value))
+
+
+def _is(value: Any, given: Any) -> bool:
+    return str(value) == str(given) or (not isinstance(value, str) and _as_number(given) == value)
+
+
+def _never_asked(name: str, given: Any, drawn: Sequence[Any]) -> str:
+    """Why no draw asked for a fixed value."""
+    whole, _, place = name.partition("[")
+    lengths = [len(value) for value in drawn if isinstance(value, tuple | list)]
+    if place and not lengths:
+        return f"{whole} is one value, and no list (got {name}={given})"
+    if place or len(_listed(given)) > 1:
+        most = max(lengths, default=0)
+        return f"{whole} has {most} place{'s' if most != 1 else ''} at most, from {whole}[0] on (got {name}={given})"
+    return f"{name} cannot be held: it is not drawn, but made of what is"

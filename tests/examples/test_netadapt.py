@@ -89,6 +89,25 @@ def test_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert "unknown" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target", "0.8", "--accuracy", "{file}:fails"), "fails: "),
+        (("--target", "0.8", "--accuracy", "{file}:nothing"), "gives an accuracy of None: a number above 0 is needed"),
+        (("--target", "nan"), "the target must be above 0 (got nan)"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, user_modules: None
+) -> None:
+    path = tmp_path / "trained.py"
+    path.write_text("def fails(config):\n    return config['no such thing']\n\ndef nothing(config):\n    return None\n")
+    with pytest.raises(SystemExit) as left:
+        main(["--hw", DEVICE, *(argument.format(file=path) for argument in arguments)])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_the_stand_in_falls_as_stages_narrow() -> None:
     assert stand_in(LARGE["widths"]) == 75.0
     assert stand_in((16, *LARGE["widths"][1:])) < 75.0

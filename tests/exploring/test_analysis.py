@@ -18,7 +18,7 @@ import pytest
 import scipy.stats
 
 from roofline import RooflineError
-from roofline.exploring import analysis
+from roofline.exploring import analysis, scan
 from roofline.exploring import networks as reading
 from roofline.exploring.analysis import LISTED, on_front, pareto, summary, top
 from roofline.saved import load_saved
@@ -59,7 +59,7 @@ def test_distributions_are_those_of_all_networks(run: Path, frame: pd.DataFrame)
 def test_more_networks_than_are_sampled_are_all_counted(
     run: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(analysis, "SAMPLED", 300)
+    monkeypatch.setattr(scan, "SAMPLED", 300)
     monkeypatch.setattr(reading, "BLOCK_ROWS", 64)
     told, at_once = summary(run), frame["latency_s:slow_cpu"].to_numpy()
     slow = {place.id: place for place in told.places}["slow_cpu"]
@@ -85,7 +85,7 @@ def test_what_is_told_does_not_depend_on_the_parts(run: Path, tmp_path: Path) ->
 
 def test_a_sample_is_the_same_however_often_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     table = networks(500)
-    cut, whole = analysis._Sample(50), analysis._Sample(50)
+    cut, whole = scan.Sample(50), scan.Sample(50)
     whole.add(np.arange(500), table.combine_chunks().to_batches()[0])
     for block in table.to_batches(max_chunksize=20):
         cut.add(block.column("index").to_numpy(), block)
@@ -307,8 +307,8 @@ def test_memory_does_not_grow_with_the_networks(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import pyarrow as pa
-from roofline.exploring import analysis
-analysis.SAMPLED = 500
+from roofline.exploring import analysis, scan
+scan.SAMPLED = 500
 analysis.has_forest = lambda: False
 for folder in sys.argv[1:]:
     told = analysis.summary(Path(folder))
@@ -318,7 +318,9 @@ for folder in sys.argv[1:]:
     for parts in (2, 30):
         tables = [part.set_column(0, "index", pa.array(np.arange(2000) + 2000 * number)) for number in range(parts)]
         folders.append(str(write_run(tmp_path / str(parts), tables)))
-    done = subprocess.run([sys.executable, "-c", program, *folders], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *folders], capture_output=True, text=True, check=True, timeout=300
+    )
     (few, peak_of_few), (many, peak_of_many) = (map(int, line.split()) for line in done.stdout.splitlines())
     assert (few, many) == (4000, 60_000)
     assert peak_of_many < 1.5 * peak_of_few

@@ -73,6 +73,27 @@ def test_no_more_networks_than_asked_for(tmp_path: Path, whole: Whole) -> None:
     assert rows(tmp_path / "short") == rows(whole(200))[:50]
 
 
+@pytest.mark.parametrize("n", [1, 25, 50, 199])
+def test_a_run_goes_on_to_more_networks_and_is_the_longer_run(tmp_path: Path, whole: Whole, n: int) -> None:
+    """Byte for byte; whole files of the shorter run are left alone, and the one that was cut is made again."""
+    alone(tiny(n), tmp_path)
+    before = {name: (tmp_path / "networks" / name).stat().st_mtime_ns for name in parts(tmp_path)}
+    progress = alone(tiny(), tmp_path)
+    assert parts(tmp_path) == parts(whole(200))
+    assert (tmp_path / "space.json").read_text() == (whole(200) / "space.json").read_text()
+    kept = list(before)[:-1]
+    assert [(tmp_path / "networks" / name).stat().st_mtime_ns for name in kept] == [before[name] for name in kept]
+    assert progress.resumed <= n
+
+
+def test_a_run_that_was_ended_may_go_on_to_more_networks(tmp_path: Path, whole: Whole) -> None:
+    stopped_after(1, tmp_path, n=150)
+    alone(tiny(), tmp_path)
+    assert parts(tmp_path) == parts(whole(200))
+    with pytest.raises(OutputError, match="its n was 200, and is 150 now"):
+        alone(tiny(150), tmp_path)
+
+
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_a_run_that_was_ended_goes_on_to_the_same_files(tmp_path: Path, whole: Whole, blocks: int) -> None:
     stopped_after(blocks, tmp_path)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -18,15 +14,24 @@ from typing import Any
 
 import pytest
 
+from roofline import cluster as reached
 from roofline.errors import RooflineError
 from roofline.exploring import engines
 from roofline.exploring.engines import Promise, dask, in_order, local
 from roofline.exploring.request import Request
 from roofline.exploring.run import Progress, explore
+from tests.clusters import Cluster, bounded
 from tests.exploring.runs import TINY, parts, rows, tiny
 
 N = 400  # networks, of some 450 draws in 4 blocks
 Whole = Callable[[int], Path]
+
+
+@pytest.fixture(autouse=True)
+def in_bounded_time() -> Iterator[None]:
+    """Whatever these wait for."""
+    with bounded():
+        yield
 
 
 @pytest.fixture
@@ -46,9 +51,10 @@ def slow(tmp_path: Path, user_modules: None) -> Request:
 
 @dataclass
 class Fake:
-    """An engine that loses, of each task, as many as it is told to."""
+    """An engine that loses, of each task, as many as it is told to, or lets one wait for it as often."""
 
     losses: dict[int, int] = field(default_factory=dict)
+    slow: dict[int, int] = field(default_factory=dict)
     lost: tuple[type[BaseException], ...] = (ConnectionError,)
     workers: int = 2
     fewest: int = 1
@@ -62,6 +68,12 @@ class Fake:
         engine = self
 
         class Later:
+            def wait(self, at_most_s: float) -> bool:
+                if engine.slow.get(task, 0) > 0:
+                    engine.slow[task] -= 1
+                    return False
+                return True
+
             def result(self) -> Any:
                 engine.waiting -= 1
                 if engine.losses.get(task, 0) > 0:
@@ -91,6 +103,17 @@ def test_results_come_in_order_and_few_at_once() -> None:
     nobody = Fake(workers=0, fewest=3)  # a cluster that grows when there is work
     next(in_order(nobody, power, 2, count()))
     assert nobody.most == 3
+
+
+def test_who_waits_is_told_and_a_cluster_that_grew_meanwhile_gets_more_work() -> None:
+    engine, told = Fake(slow={2: 3}), list[int]()
+
+    def idle() -> None:
+        told.append(engine.waiting)
+        engine.workers += 1
+
+    assert list(in_order(engine, power, 2, range(20), idle=idle)) == [number * number for number in range(20)]
+    assert told == [4, 6, 8]
 
 
 def test_what_is_lost_is_done_again() -> None:
@@ -132,53 +155,17 @@ def test_processes_give_the_same_files_also_when_one_is_killed(tmp_path: Path, w
 # --- dask -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Cluster:
-    """A scheduler and its workers, each a process."""
-
-    address: str
-    processes: dict[str, subprocess.Popen[bytes]]
-
-    def stop(self, name: str) -> None:
-        self.processes[name].kill()
-        self.processes[name].wait()
-
-
-def started(*arguments: str, folder: Path) -> subprocess.Popen[bytes]:
-    """A process of dask's own command."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    log = (folder / f"{arguments[0]}.log").open("ab")
-    with log:
-        return subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=folder, env=env, stdout=log, stderr=log)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler and two workers of one thread each, that nobody starts again when they end."""
-    folder = tmp_path_factory.mktemp("cluster")
-    address = f"tcp://127.0.0.1:{free_port()}"
-    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--no-dashboard"]
-    worker = ["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-    processes = {"scheduler": started(*scheduler, folder=folder)}
-    processes |= {name: started(*worker, "--name", name, folder=folder) for name in ("one", "two")}
+    """Two workers of one thread each, that nobody starts again when they end."""
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        from distributed import Client
-
-        with Client(address, timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
-        yield Cluster(address, processes)
+        for name in ("one", "two"):
+            made.add(name, "--nthreads", "1", "--no-nanny", OMP_NUM_THREADS="1")
+        made.wait_for(2)
+        yield made
     finally:
-        for process in processes.values():
-            process.kill()
-        for process in processes.values():
-            process.wait()
+        made.close()
 
 
 def test_a_cluster_gives_the_same_files_without_having_the_users_file(
@@ -192,6 +179,33 @@ def test_a_cluster_gives_the_same_files_without_having_the_users_file(
         patch.chdir(home)
         explore(tiny(N, space="mine.py:Tiny"), tmp_path / "run", engine=engine)
     assert parts(tmp_path / "run") == parts(whole(N))
+
+
+def test_who_waits_for_workers_is_told_once(
+    tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a cluster that has none at first, then two, and then none again for a while."""
+    engine, asked = Fake(slow={0: 6}), list[int]()
+
+    @contextmanager
+    def coming(*_: object) -> Iterator[Fake]:
+        yield engine
+
+    def workers(_: Fake) -> int:
+        asked.append(2 if 3 < len(asked) < 8 or len(asked) > 11 else 0)
+        return asked[-1]
+
+    monkeypatch.setattr(Fake, "workers", property(workers))
+    monkeypatch.setattr(engines, "dask", coming)
+    done = command(
+        "explore", f"{TINY}:Tiny", "--n", 20, "--hw", "pixel6_tpu", "--scheduler", "tcp://head:8786",
+        "-o", tmp_path / "run",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert [line for line in done.stderr.splitlines() if "no workers" in line] == [
+        "roofline: the cluster has no workers yet; waiting for them",
+        "roofline: the cluster has no workers; waiting for them",
+    ]
 
 
 def test_what_fails_on_a_worker_is_told_here(tmp_path: Path, cluster: Cluster, user_modules: None) -> None:
@@ -223,6 +237,28 @@ def test_a_worker_killed_in_the_middle_changes_nothing(
     assert len(numbers) == len(set(numbers)) == N
 
 
+def test_a_scheduler_that_does_not_answer_ends_the_run(
+    tmp_path: Path, cluster: Cluster, slow: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped, not ended: its connections stay open, as those of a machine that hangs."""
+
+    def tell(progress: Progress) -> None:
+        if progress.networks:
+            for module in (reached, engines):
+                monkeypatch.setattr(module, "ANSWER_S", 0.2)
+            cluster.processes["scheduler"].send_signal(signal.SIGSTOP)
+
+    try:
+        with (
+            pytest.raises(RooflineError, match=r"the scheduler at tcp://\S+ has not answered for 0\.4 s"),
+            dask(cluster.address) as engine,
+        ):
+            explore(slow, tmp_path / "run", engine=engine, tell=tell)
+    finally:
+        cluster.processes["scheduler"].send_signal(signal.SIGCONT)
+    assert parts(tmp_path / "run")
+
+
 def test_a_scheduler_that_goes_ends_the_run_and_it_goes_on_without(
     tmp_path: Path, whole: Whole, cluster: Cluster, slow: Request
 ) -> None:
@@ -241,72 +277,7 @@ def test_a_scheduler_that_goes_ends_the_run_and_it_goes_on_without(
 def test_dasks_own_processes_give_the_same_files(tmp_path: Path, whole: Whole) -> None:
     with dask(workers=1) as engine:
         explore(tiny(N), tmp_path, engine=engine)
+        client = engine._client  # type: ignore[attr-defined]
+        handlers = client.run(signal.getsignal, signal.SIGINT)  # Ctrl-C is for the first process, and no traceback
+        assert set(handlers.values()) == {signal.SIG_IGN}
     assert parts(tmp_path) == parts(whole(N))
-
-
-# --- a scheduler that is not there ------------------------------------------------------------------------------------
-
-
-def test_an_address_where_nothing_listens_is_told_at_once() -> None:
-    began_s = time.monotonic()
-    with (
-        pytest.raises(RooflineError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:\d+: Connection refused"),
-        dask(f"tcp://127.0.0.1:{free_port()}"),
-    ):
-        pass
-    assert time.monotonic() - began_s < 10  # what the issue allows, on a machine however slow
-
-
-def test_what_listens_and_is_no_scheduler_is_told_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert engines.CONNECT_S + engines.GREET_S + engines.REGISTER_S < 10
-    monkeypatch.setattr(engines, "GREET_S", 0.5)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        with (
-            pytest.raises(RooflineError, match=r"no dask scheduler answers at .*: it took too long"),
-            dask(f"tcp://127.0.0.1:{listening.getsockname()[1]}"),
-        ):
-            pass
-
-
-def test_what_answers_and_is_no_scheduler_is_told() -> None:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-
-        def answer() -> None:
-            for _ in range(2):  # of a connection, and of a greeting
-                connection, _ = listening.accept()
-                with connection:
-                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        web = threading.Thread(target=answer)
-        web.start()
-        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
-        with (
-            pytest.raises(RooflineError, match=f"no dask scheduler answers at {address}: what answers there"),
-            dask(address),
-        ):
-            pass
-        web.join()
-
-
-@pytest.mark.parametrize("address", ["head:8786", "tcp://head", "http://head:8786", "tcp://head:x", "nonsense", ""])
-def test_what_is_no_address_is_told(address: str) -> None:
-    with pytest.raises(RooflineError, match="is no address of a scheduler"), dask(address):
-        pass
-
-
-def test_a_host_that_is_unknown_is_told() -> None:
-    with (
-        pytest.raises(RooflineError, match=r"no dask scheduler answers at tcp://no-such-host\.invalid:8786"),
-        dask("tcp://no-such-host.invalid:8786"),
-    ):
-        pass
-
-
-def test_without_dask_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    with pytest.raises(RooflineError, match=r"pip install 'roofline-profiler\[dask\]'"), dask("tcp://head:8786"):
-        pass

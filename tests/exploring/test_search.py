@@ -18,6 +18,7 @@ pytest.importorskip("pyarrow")
 
 from roofline import spaces
 from roofline.errors import OutputError, RooflineError
+from roofline.exploring import optimiser
 from roofline.exploring import search as searching
 from roofline.exploring.analysis import summary, top
 from roofline.exploring.request import Range
@@ -220,6 +221,7 @@ def test_what_explore_prints_is_a_table_once_it_has_accuracies(
         ({"widht": 3}, "tiny has no 'widht'. Did you mean 'width'?"),
         ({"width": "wide"}, "trained.csv:2: width cannot be 'wide'"),
         ({"accuracy": "-"}, "trained.csv:2 gives an accuracy of -: a number above 0 is needed"),
+        ({"accuracy": ""}, "trained.csv:2 gives an accuracy of nothing: a number above 0 is needed"),
         ({"accuracy": 0}, "a number above 0 is needed"),
     ],
 )
@@ -260,8 +262,8 @@ def test_what_is_no_accuracy_is_told(
 
 
 def test_constraints_that_nothing_satisfies_say_how_many_were_tried_and_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(RooflineError, match=r"no network of .*Tiny with macs in 1 G\.\.: 40 draws were tried.*; the "
-                                            r"nearest, draw \d+, has macs "):  # fmt: skip
+    with pytest.raises(RooflineError, match=r"no network of .*Tiny with macs in 1 G\.\.: 40 networks were judged.*; "
+                                            r"the nearest, draw \d+, has macs "):  # fmt: skip
         run(tmp_path / "run", macs=Range.parse("1G.."))
 
 
@@ -270,6 +272,32 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is not empty, and a search cannot be gone on with"):
         run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_accuracy_that_fails_late_leaves_what_was_judged_before(tmp_path: Path, user_modules: None) -> None:
+    """Each may have taken hours of training."""
+    path = tmp_path / "late.py"
+    path.write_text("seen = []\ndef accuracy(network):\n    seen.append(1)\n    return 0.5 / (len(seen) < 9)\n")
+    objective = Objective(device=DEVICE, accuracy=f"{path}:accuracy", target_s=1e-6)
+    with pytest.raises(RooflineError, match=r"late\.py:accuracy fails"):
+        run(tmp_path / "run", objective, trials=40)
+    assert len(rows(tmp_path / "run")) == 8
+    assert json.loads((tmp_path / "run" / "space.json").read_text())["complete"] is False
+    assert summary(tmp_path / "run").verdict().startswith("8 networks of tiny, of ")
+
+
+def test_what_was_judged_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "SAVE_EVERY_S", 0.0)
+    found = []
+
+    def tell(progress: Progress) -> None:
+        if progress.networks and (tmp_path / "run").exists():
+            found.append((len(rows(tmp_path / "run")), progress.networks))
+
+    search(Job.of(tiny()), Objective(device=DEVICE), tmp_path / "run", trials=12, tell=tell)
+    assert found
+    assert all(before in (now, now - 1) for before, now in found)
+    assert json.loads((tmp_path / "run" / "space.json").read_text())["complete"] is True
 
 
 def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
@@ -318,6 +346,6 @@ def test_a_search_from_the_command_line(command: Command, tmp_path: Path, user_m
 
 
 def test_without_optuna_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(searching, "find_spec", lambda name: None)
+    monkeypatch.setattr(optimiser, "find_spec", lambda name: None)
     with pytest.raises(RooflineError, match=r"pip install 'roofline-profiler\[search\]'"):
         run(tmp_path / "run")

@@ -79,9 +79,22 @@ def test_the_best_are_the_first_of_a_stable_sort(keys: list[float], count: int, 
     best = Best(count)
     for start in reversed(range(0, len(keys), size)):
         block = keys[start : start + size]
-        best.add(np.arange(start, start + len(block)), np.array(block))
+        number = np.arange(start, start + len(block))
+        best.add(number, np.array(block), number.astype(np.float64))
     known = [number for number, key in enumerate(keys) if key == key]
     assert best.index.tolist() == sorted(known, key=lambda number: keys[number])[:count]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=40), st.integers(1, 9), st.integers(1, 7))
+def test_of_the_best_that_are_equal_the_first_stands_for_all(
+    rows: list[tuple[int, int]], count: int, block: int
+) -> None:
+    best = Best(count)
+    for start in range(0, len(rows), block):
+        taken = np.array(rows[start : start + block], dtype=np.float64)
+        best.add(np.arange(start, start + len(taken)), taken[:, 0], taken[:, 1])
+    first = {row: number for number, row in reversed(list(enumerate(rows)))}
+    assert best.index.tolist() == sorted(first.values(), key=lambda number: (rows[number][0], number))[:count]
 
 
 # --- distributions ----------------------------------------------------------------------------------------------------

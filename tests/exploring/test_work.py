@@ -115,6 +115,17 @@ def test_settings_hold_parameters() -> None:
     assert {row["depth"] for row in found} == {1, 2, 3, 4}
 
 
+def test_a_held_value_stands_where_it_was_asked_for() -> None:
+    """AnyNetX D sorts its widths: a draw in which the one that is held would move is none."""
+    job = Job.of(tiny(space="anynetxd", settings=(("widths[1]", "256"),)))
+    block = explored(job, 3)
+    widths = [row["widths"] for row in block.table().to_pylist()]
+    assert widths
+    assert all(row[1] == 256 and row == sorted(row) for row in widths)
+    assert "widths[1] would be " in block.tally.because
+    assert block.tally.invalid == block.tally.tried - len(widths)
+
+
 def test_constraints_keep_what_lies_inside_and_name_the_nearest_outside() -> None:
     everything = explored(Job.of(tiny()), 1)
     limits = Range(2e6, 3e6)
@@ -190,6 +201,9 @@ def test_a_draw_that_fails_is_known_before_any_work(odd: Callable[..., Job]) -> 
     [
         ("{'macs': width}", "has a parameter 'macs', as a column of the dataset has"),
         ("{'a:b': width}", "has a parameter 'a:b'"),
+        ("None", "draw returns a NoneType, and a dictionary of parameters is needed"),
+        ("{}", "the space odd draws nothing: its configurations are empty"),
+        ("{'width': width} if width % 2 else {'width': width, 'more': 1}", "and the first draw has "),
         ("{'width': width, 'mixed': 'text' if width % 2 else 1}", "'mixed' is of several types, int, str"),
         ("{'width': width, 'mixed': (1,) if width % 2 else 1}", "'mixed' is of several types, int, list"),
         ("{'width': width, 'thing': object()}", "'thing' is of several types, object"),

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,6 +30,7 @@ from roofline.reports.measure_export import render_measurement_csv, render_measu
 from roofline.reports.measure_terminal import fleet_line
 from roofline.reports.pages import render_page
 from roofline.saved import load_saved
+from tests.clusters import Cluster, bounded
 from tests.measurement.runs import made_run
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -65,65 +65,17 @@ def trap():
 """
 
 
-class Cluster:
-    """A scheduler on loopback, and workers beside it, each a process with an environment of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        file = folder / "scheduler.json"
-        self._start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
-        described = _awaited(lambda: file.exists() and file.read_text() and json.loads(file.read_text()))
-        self.address = str(described["address"])
-
-    def _start(self, name: str, *arguments: str, **variables: str) -> None:
-        kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-        with (self.folder / "cluster.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
-                cwd=self.folder,
-                env={**kept, "XDG_DATA_HOME": str(self.folder), "PYTHONWARNINGS": "default", **variables},
-                stdout=log,
-                stderr=log,
-            )
-
-    def add(self, name: str, resources: str, *arguments: str, **variables: str) -> None:
-        """A worker with some resources."""
-        self._start(
-            name, "worker", self.address, "--host", "127.0.0.1", "--name", name, "--resources", resources, *arguments,
-            **variables,
-        )  # fmt: skip
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-        for process in self.processes.values():
-            process.wait()
-
-
-def _awaited(what: Callable[[], Any]) -> Any:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come")
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A worker has the tags `left` and `right`, another, under a nanny, `nannied`; two `twins` are to be killed."""
     made = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        made.add("both", "left=1,right=1", "--nthreads", "2", "--no-nanny", OMP_NUM_THREADS="1")
-        made.add("child", "nannied=1", "--nthreads", "1", "--nanny")
+        alone = ("--no-nanny", "--resources")
+        made.add("both", "--nthreads", "2", *alone, "left=1,right=1", OMP_NUM_THREADS="1")
+        made.add("child", "--nthreads", "1", "--nanny", "--resources", "nannied=1")
         for name in ("castor", "pollux"):
-            made.add(name, "twins=1", "--nthreads", "1", "--no-nanny", OMP_NUM_THREADS="1", TRAP="1")
-        from roofline.exploring.engines import connected
-
-        with connected(made.address) as client:
-            client.wait_for_workers(4, timeout=60)
+            made.add(name, "--nthreads", "1", *alone, "twins=1", OMP_NUM_THREADS="1", TRAP="1")
+        made.wait_for(4)
         yield made
     finally:
         made.close()
@@ -135,6 +87,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("nets")
     (made / "nets.py").write_text(NET)
     return made
+
+
+@pytest.fixture(autouse=True)
+def in_bounded_time() -> Iterator[None]:
+    """Whatever these wait for."""
+    with bounded():
+        yield
 
 
 # --- measured ---------------------------------------------------------------------------------------------------------
@@ -154,6 +113,7 @@ def test_each_model_is_measured_once_for_each_tag(cluster: Cluster, folder: Path
         ("right", "both"), ("nannied", "child"), ("left", "both"),
     ]  # fmt: skip
     for row in rows:  # as it would be measured there: not with what a nanny adds to the environment of a worker
+        assert row["environment"]["fleet"] == {"tag": row["tag"]}
         variables = row["environment"]["variables"]
         assert variables.get("OMP_NUM_THREADS") == ("1" if row["worker"] == "both" else None)
         assert "MALLOC_TRIM_THRESHOLD_" not in variables
@@ -225,6 +185,119 @@ def test_a_model_that_some_tags_are_not_done_with_is_measured_again(
     done = command("measure", "net", "--scheduler", "tcp://head:8786", "--no-db")
     assert done.returncode == 130
     assert "To measure these: roofline measure net --scheduler tcp://head:8786 --no-db" in done.stderr
+
+
+def test_what_is_done_is_given_at_once() -> None:
+    """And not when all is: the head of a rack may be ended in the middle of the night."""
+    from roofline.measurement.api import Request
+
+    class Done:
+        status = "finished"
+
+        def __init__(self, asked: str) -> None:
+            self.asked = json.loads(asked)
+
+        def done(self) -> bool:
+            return True
+
+        def cancelled(self) -> bool:
+            return False
+
+        def result(self, timeout: float) -> str:
+            return json.dumps(
+                {"worker": "shelf-1", "run": made_run(None, self.asked["reference"]).to_dict(samples=True)}
+            )
+
+    def submit(_: object, asked: str, file: object, **__: object) -> Done:
+        return Done(asked)
+
+    known = {"workers": {"tcp://a:1": {"nthreads": 1, "resources": {"xeon": 1}}}}
+    client: Any = SimpleNamespace(
+        status="running", submit=submit, sync=lambda *_, **__: known, scheduler=SimpleNamespace(identity=None)
+    )
+    taken: list[Run] = []
+    asked = fleet._Fleet(client, "tcp://head:8786", Request(), 1, [("xeon", "one"), ("xeon", "two")])
+
+    def progress(told: Progress) -> None:
+        assert told.done == len(taken)
+
+    asked.run(progress, taken.append)
+    assert [[(row.name, row.tag) for row in run.measurements] for run in taken] == [
+        [("one", "xeon")],
+        [("two", "xeon")],
+    ]
+    assert tuple(row for run in taken for row in run.measurements) == asked.result().measurements
+
+
+def test_what_a_fleet_has_done_is_kept_whatever_becomes_of_the_rest(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killed(*_: object, take: Callable[[Run], None], **__: object) -> Run:
+        take(replace(fleet_run(), failures=()))
+        raise MeasurementError("the end")
+
+    monkeypatch.setattr(fleet, "measure_on_fleet", killed)
+    done = command("measure", "net", "other", "--scheduler", "tcp://head:8786", "--db", tmp_path / "db")
+    assert (done.returncode, done.stderr) == (2, "roofline: the end\n")
+    assert [json.loads(each.record)["worker"] for each in read(tmp_path / "db", records=True)] == ["rack-1", "shelf-2"]
+
+
+# --- the user's file --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_goes_along_to_workers_that_have_not_got_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers run elsewhere, where its relative path leads to nothing; what they say is of the path as given."""
+    (tmp_path / "mine.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Conv2d(3, 4, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    run = measure_on_fleet(["mine.py:net", "mine.py:other"], scheduler=cluster.address, tags=["left"], **TINY)
+    assert [(each.reference, each.params) for each in run.measurements] == [("mine.py:net", 3 * 4 * 9 + 4)]
+    assert [(each.model, each.reason) for each in run.failures] == [("mine.py:other", "mine.py has no 'other'.")]
+    assert "roofline-" not in run.to_json()
+
+
+def test_a_file_that_differs_there_is_not_taken_for_the_one_here(tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text("here")
+    sent = fleet._File.of(f"{path}:net")
+    assert sent is not None
+    with sent.here() as place:
+        assert place == str(path)  # the same, as on a shared disk, and its neighbours with it
+    path.write_text("there")
+    with sent.here() as place:
+        assert (Path(place).name, Path(place).read_text()) == ("net.py", "here")
+    assert not Path(place).exists()
+
+
+def test_a_file_that_is_too_large_to_be_sent_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(bytes(3_000_000))
+    monkeypatch.setattr(fleet, "SENT_BYTES", 1_000_000)
+    sent = fleet._File.of(str(path))
+    assert sent is not None
+    with sent.here() as place:
+        assert place == str(path)
+    path.unlink()
+    with pytest.raises(MeasurementError, match=r"net\.onnx has 3 MB, and no more than 1 MB are sent"), sent.here():
+        pass
+
+
+@pytest.mark.parametrize(
+    "reference", ["mobilenet_v2", "timm:resnet50", "package.module:make", "no/such.py:net", "here"]
+)
+def test_other_references_name_no_file(reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mobilenet_v2").mkdir()
+    (tmp_path / "here").write_text("no model")
+    assert fleet._File.of(reference) is None
+
+
+def test_the_config_of_a_language_model_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    sent = fleet._File.of(f"hf:{tmp_path / 'config.json'}")
+    assert sent is not None
+    assert sent.place == str(tmp_path / "config.json")
 
 
 # --- what can be wrong before -----------------------------------------------------------------------------------------
@@ -353,16 +426,17 @@ def test_how_far_a_fleet_is_in_a_line() -> None:
 def test_a_scheduler_that_is_gone_ends_it_and_what_is_left_has_failed() -> None:
     from roofline.measurement.api import Request
 
-    gone = fleet._Fleet(SimpleNamespace(status="closed"), Request(), 1, [("xeon", "net"), ("board", "net")])
-    gone.run(None)
+    wanted = [("xeon", "net"), ("board", "net")]
+    gone = fleet._Fleet(SimpleNamespace(status="closed"), "tcp://head:8786", Request(), 1, wanted)
+    gone.run()
     assert [(failure.tag, failure.reason) for failure in gone.result().failures] == [
-        ("xeon", "the scheduler is gone"), ("board", "the scheduler is gone"),
+        ("xeon", "the scheduler at tcp://head:8786 is gone"), ("board", "the scheduler at tcp://head:8786 is gone"),
     ]  # fmt: skip
 
 
 def test_an_answer_of_another_version_is_a_failure() -> None:
     for answer in ("no json", '{"run": {}}', "[]"):
-        future = SimpleNamespace(status="finished", result=lambda answer=answer: answer)
+        future = SimpleNamespace(status="finished", result=lambda timeout, answer=answer: answer)
         (failure,) = fleet._answer(future, "xeon", "net")
         assert isinstance(failure, Failure)
         assert "its worker answered what is no measurement" in failure.reason
@@ -370,7 +444,7 @@ def test_an_answer_of_another_version_is_a_failure() -> None:
 
 def test_a_worker_without_roofline_is_a_failure() -> None:
     error = ModuleNotFoundError("No module named 'roofline'")
-    future = SimpleNamespace(status="error", exception=lambda: error)
+    future = SimpleNamespace(status="error", exception=lambda timeout: error)
     (failure,) = fleet._answer(future, "xeon", "net")
     assert isinstance(failure, Failure)
     assert failure.reason == (

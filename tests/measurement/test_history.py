@@ -204,6 +204,13 @@ def test_what_decides_a_latency_parts_the_series(differing: dict[str, Any]) -> N
     assert sorted([point.kept.id for point in series.points] for series in found) == [[1, 3], [2]]
 
 
+def test_boards_of_one_kind_have_histories_of_their_own() -> None:
+    """What a worker measures says for which tag it did; else two boards would be one that changes beyond noise."""
+    environments = [{**ENVIRONMENT, "fleet": {"tag": tag}} for tag in ("shelf-1", "shelf-2")]
+    found = series_of([kept(1, 1.0), *(kept(2, 1.0, environment=each) for each in environments)])
+    assert [series.environment["fleet.tag"] for series in found] == [None, "shelf-1", "shelf-2"]
+
+
 def test_every_material_part_of_an_environment_parts_the_series() -> None:
     for path in MATERIAL:
         group, _, key = path.partition(".")
@@ -215,7 +222,7 @@ def test_what_is_not_material_does_not() -> None:
     other = {**ENVIRONMENT, "variables": {"OMP_PROC_BIND": "true"}, "seed": 3}
     series = one_series(kept(1, 1.0), kept(2, 1.0, environment=other))
     assert series.environment["versions.torch"] == "2.13.0"
-    assert set(series.environment) == set(MATERIAL)
+    assert set(series.environment) == {*MATERIAL, "fleet.tag"}
 
 
 # --- which model ------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import pytest
 from roofline import RooflineError
 from roofline.fit import infer
 from roofline.reports.fit_page import NAME_CHARACTERS, TENTH, shortened
-from roofline.reports.pages import Page, page_of, render_page
-from roofline.reports.tables import Table
+from roofline.reports.pages import page_of, render_page
 from tests.fit_rows import known, network
+from tests.reports.drawn import table, traces
 
 EVIL = "</script><script>alert(1)</script>"
 
@@ -34,16 +34,6 @@ def _data() -> dict[str, Any]:
 @pytest.fixture
 def data() -> dict[str, Any]:
     return copy.deepcopy(_data())
-
-
-def table(page: Page, name: str) -> Table:
-    found = page.context[f"{name}_table"]
-    assert isinstance(found, Table)
-    return found
-
-
-def traces(page: Page, figure: str, role: str) -> list[Any]:
-    return [trace for trace in page.figures[figure].data if trace.meta["role"] == role]
 
 
 # --- what the figures show --------------------------------------------------------------------------------------------

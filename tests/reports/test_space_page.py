@@ -14,10 +14,10 @@ from roofline import RooflineError
 from roofline.exploring import analysis
 from roofline.exploring.analysis import LISTED, summary
 from roofline.reports.figures import card
-from roofline.reports.pages import Page, page_of, render_page
+from roofline.reports.pages import page_of, render_page
 from roofline.reports.space_page import DRAWN
-from roofline.reports.tables import Table
 from tests.explored import networks, write_run
+from tests.reports.drawn import table, traces
 
 EVIL = "</script><script>alert(1)</script>"
 
@@ -32,16 +32,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture
 def data(saved: dict[str, Any]) -> dict[str, Any]:
     return copy.deepcopy(saved)
-
-
-def table(page: Page, name: str) -> Table:
-    found = page.context[f"{name}_table"]
-    assert isinstance(found, Table)
-    return found
-
-
-def traces(page: Page, figure: str, role: str) -> list[Any]:
-    return [trace for trace in page.figures[figure].data if trace.meta["role"] == role]
 
 
 # --- what the figures show --------------------------------------------------------------------------------------------

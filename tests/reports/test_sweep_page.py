@@ -17,6 +17,7 @@ from roofline.profiles import load_all
 from roofline.reports.pages import Page, draw, page_of, render_page
 from roofline.reports.sweep_page import DRAWN_PX, MARK_ROWS
 from roofline.sweep import OPERATIONS, Candidate, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
+from tests.reports.drawn import traces
 
 ZOO = ("mobilenetv1_100", "mobilenetv1_150", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mobilenetv4_hybrid_m")
 EVIL = "</script><script>alert(1)</script>"
@@ -51,10 +52,6 @@ def data(mobile: RidgeSweep) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(data: dict[str, Any]) -> Page:
     return page_of(data)
-
-
-def traces(page: Page, figure: str, role: str) -> list[Any]:
-    return [trace for trace in page.figures[figure].data if trace.meta["role"] == role]
 
 
 def test_there_is_a_curve_a_dot_and_a_bar_for_each_model(page: Page, mobile: RidgeSweep) -> None:

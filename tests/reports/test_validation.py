@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from roofline import RooflineError, validation_words
-from roofline.reports.pages import Page, page_of, render_page
-from roofline.reports.tables import Table
+from roofline.reports.pages import page_of, render_page
 from roofline.reports.validation_charts import NAME_CHARACTERS
 from roofline.reports.validation_export import COLUMNS, render_validation_csv, render_validation_markdown
 from roofline.reports.validation_terminal import render_validation
+from tests.reports.drawn import table, traces
 from tests.validations import layered, made_validation, pair, validation_of, with_everything
 
 Golden = Callable[[str, str], None]
@@ -181,20 +181,10 @@ def test_markdown(everything: dict[str, Any], golden: Golden) -> None:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def table(page: Page, name: str) -> Table:
-    found = page.context[f"{name}_table"]
-    assert isinstance(found, Table)
-    return found
-
-
-def by_role(page: Page, figure: str, role: str) -> list[Any]:
-    return [trace for trace in page.figures[figure].data if (trace.meta or {}).get("role") == role]
-
-
 def test_each_model_is_a_mark_and_a_row_of_the_same_number(plain: dict[str, Any]) -> None:
     page = page_of(plain)
     rows = validation_words.worst_first(plain)
-    marks = by_role(page, "scatter", "verdict")
+    marks = traces(page, "scatter", "verdict")
     assert [mark.name for mark in marks] == ["right", "undecided", "wrong"]
     items = {item: (x, y) for mark in marks for item, x, y in zip(mark.customdata, mark.x, mark.y, strict=True)}
     assert items == {i: (row["measured_s"], row["predicted_s"]) for i, row in enumerate(rows)}
@@ -204,7 +194,7 @@ def test_each_model_is_a_mark_and_a_row_of_the_same_number(plain: dict[str, Any]
 
 def test_whiskers_end_where_the_intervals_do(plain: dict[str, Any]) -> None:
     rows = validation_words.worst_first(plain)
-    for mark in by_role(page_of(plain), "scatter", "verdict"):
+    for mark in traces(page_of(plain), "scatter", "verdict"):
         for i, item in enumerate(mark.customdata):
             assert mark.y[i] + mark.error_y.array[i] == pytest.approx(rows[item]["interval90_s"][1])
             assert mark.x[i] - mark.error_x.arrayminus[i] == pytest.approx(rows[item]["measured_ci95_s"][0])
@@ -213,9 +203,9 @@ def test_whiskers_end_where_the_intervals_do(plain: dict[str, Any]) -> None:
 def test_the_line_and_the_band(plain: dict[str, Any]) -> None:
     page = page_of(plain)
     figure = page.figures["scatter"]
-    (line,) = by_role(page, "scatter", "identity")
+    (line,) = traces(page, "scatter", "identity")
     assert list(line.x) == list(line.y)
-    low, high = by_role(page, "scatter", "band")
+    low, high = traces(page, "scatter", "band")
     assert [band.y[0] / band.x[0] for band in (low, high)] == pytest.approx([0.9, 1.1])
     assert high.fill == "tonexty"
     assert figure.layout.xaxis.range == figure.layout.yaxis.range, "so that the line is the diagonal"
@@ -226,7 +216,7 @@ def test_the_line_and_the_band(plain: dict[str, Any]) -> None:
 
 
 def test_other_estimators_wait_in_the_legend(plain: dict[str, Any]) -> None:
-    others = by_role(page_of(plain), "scatter", "other")
+    others = traces(page_of(plain), "scatter", "other")
     assert [(other.name, other.visible) for other in others] == [
         ("roofline", "legendonly"),
         ("calibrated", "legendonly"),
@@ -241,7 +231,7 @@ def test_each_family_has_a_line(plain: dict[str, Any]) -> None:
     assert list(axis.ticktext) == names
     assert axis.range == (len(names) - 0.5, -0.5), "the first is at the top"
     rows = validation_words.worst_first(plain)
-    for mark in by_role(page, "families", "verdict"):
+    for mark in traces(page, "families", "verdict"):
         for item, x, y in zip(mark.customdata, mark.x, mark.y, strict=True):
             assert (rows[item]["error"], rows[item]["family"]) == (x, names[y])
 

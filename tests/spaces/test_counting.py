@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,13 +15,14 @@ from torch import Tensor, nn
 from roofline.curves import Curve
 from roofline.engine import predict
 from roofline.errors import RooflineError
+from roofline.exploring.rows import rows
 from roofline.hardware import Hardware
 from roofline.layers import COLUMNS, LayerTable, lower
 from roofline.loading import build_on_meta
 from roofline.profiles import load_profile
 from roofline.spaces import BUILT_IN, Config, Part, RandomChooser, Size, Space
 from roofline.spaces import counting as counting_module
-from roofline.spaces.counting import TOTALS, Counter, counted, differences, rows
+from roofline.spaces.counting import TOTALS, Counter, counted, differences
 from roofline.spaces.space import Chooser
 from roofline.trace import trace
 
@@ -285,32 +285,3 @@ def test_counts_that_leave_64_bits() -> None:
     assert int(counted(space, {"chans": 2**20, "out": 2**20}, known).macs[1]) == 9 * 64 * 2**40
     with pytest.raises(RooflineError, match="the counts of a network of this space leave 64 bits"):
         counted(space, {"chans": 2**28, "out": 2**28}, known)
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
-def test_columns_of_rows() -> None:
-    space = BUILT_IN["uib"]
-    configs = networks(space, 2)
-    found = rows(space, configs, [4, 9], counter("epilogue"), [device("pixel6_tpu")], [30, 2.5])
-    assert list(found) == [
-        "index", *space.parameters(), *TOTALS, "latency_s:pixel6_tpu", "compute_bound_share:pixel6_tpu",
-        "latency_s:ridge=30", "compute_bound_share:ridge=30", "latency_s:ridge=2.5", "compute_bound_share:ridge=2.5",
-    ]  # fmt: skip
-    assert list(found["index"]) == [4, 9]
-    assert found["widths"] == [list(config["widths"]) for config in configs]  # type: ignore[arg-type]
-    assert all(isinstance(found[name], np.ndarray) and found[name].dtype == np.int64 for name in TOTALS)  # type: ignore[union-attr]
-
-
-def test_no_networks() -> None:
-    devices = [device(name) for name in DEVICES]
-    found = rows(BUILT_IN["uib"], [], [], counter("epilogue"), devices, [30])
-    full = rows(BUILT_IN["uib"], networks(BUILT_IN["uib"], 1), [0], counter("epilogue"), devices, [30])
-    assert list(found) == list(full)
-    assert all(len(column) == 0 for column in found.values())
-
-
-def test_a_device_without_the_dtype() -> None:
-    with pytest.raises(RooflineError, match="pixel6_tpu has no peak for dtype 'fp32'"):
-        rows(BUILT_IN["uib"], networks(BUILT_IN["uib"], 1), [0], counter("none"), [device("pixel6_tpu")])

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from roofline.errors import RooflineError
+from roofline.exploring.rows import rows
 from roofline.spaces import BUILT_IN, RandomChooser, load
-from roofline.spaces.counting import Counter, differences, rows
+from roofline.spaces.counting import Counter, differences
 
 OWN = """
 from torch import nn
@@ -34,6 +35,9 @@ class Listed(Plain):
 
 class Nameless(Plain):
     name = None
+
+class Shapeless(Plain):
+    input_shape = (1, 0, 8)
 
 class Needy(Plain):
     def __init__(self, chans):
@@ -90,6 +94,7 @@ def test_lists_will_do_where_tuples_are_meant(own: str) -> None:
         ("Nameless", r"has no name: a space needs one, of text"),
         ("Needy", r"cannot be made without arguments: .*chans"),
         ("Abstract", r"cannot be made without arguments: .*abstract"),
+        ("Shapeless", r"has an input_shape of \(1, 0, 8\): whole numbers above 0, the batch first"),
         ("number", r"is no space: a subclass of roofline.spaces.Space is needed, or one made of it"),
     ],
 )
@@ -110,6 +115,9 @@ def test_a_file_that_does_not_import(tmp_path: Path, user_modules: None) -> None
 def test_an_unknown_name() -> None:
     with pytest.raises(RooflineError, match=r"unknown space 'regnetz'. Did you mean .*'regnetx'") as caught:
         load("regnetz")
+    for reference in ("mine.py:", ":Mine", "no_such_module:Mine"):
+        with pytest.raises(RooflineError, match=f"unknown space '{reference}'"):
+            load(reference)
     assert "\n" not in str(caught.value)
     with pytest.raises(
         RooflineError, match=r"unknown space 'qqq'. There are anynetxa, .* FILE.py:CLASS or MODULE:CLASS"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from roofline.errors import RooflineError
-from roofline.spaces import BUILT_IN, Config, Fixed, RandomChooser, check_fixed
+from roofline.spaces import BUILT_IN, Config, Fixed, RandomChooser, check_fixed, why_not_held
 from roofline.spaces.space import Chooser, Space
 
 EVERY = pytest.mark.parametrize("space", BUILT_IN.values(), ids=list(BUILT_IN))
@@ -145,6 +145,69 @@ def test_one_place_of_a_list_can_be_fixed() -> None:
 def test_what_cannot_be_fixed(values: Mapping[str, Any], message: str) -> None:
     with pytest.raises(RooflineError, match=message):
         check_fixed(Toy(), values)
+
+
+@pytest.mark.parametrize(
+    ("space", "values", "message"),
+    [
+        ("uib", {"depths[3]": 2}, r"depths has 3 places at most, from depths\[0\] on \(got depths\[3\]=2\)"),
+        ("uib", {"depths[x]": 2}, r"depths has 3 places at most"),
+        ("uib", {"depths": "2,8,11,5"}, r"depths has 3 places at most, from depths\[0\] on \(got depths=2,8,11,5\)"),
+        ("uib", {"stem[0]": 24}, r"stem is one value, and no list \(got stem\[0\]=24\)"),
+        ("uib", {"starts[30]": 3}, r"starts has 30 places at most"),
+        ("regnetx", {"wa": "36.444"}, r"wa cannot be 36.444: the space regnetx makes 36.44 of it"),
+        ("anynetxd", {"widths": "512,256,64,8"}, r"widths cannot be 512,256,64,8: .* makes 8,64,256,512 of it"),
+    ],
+)
+def test_what_would_be_ignored_or_changed_cannot_be_fixed(space: str, values: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(RooflineError, match=message):
+        check_fixed(BUILT_IN[space], values)
+
+
+def test_what_is_made_of_others_cannot_be_fixed() -> None:
+    class Doubled(Toy):
+        def draw(self, choose: Chooser) -> Config:
+            return {**super().draw(choose), "twice": 2}
+
+    with pytest.raises(RooflineError, match="twice cannot be held: it is not drawn, but made of what is"):
+        check_fixed(Doubled(), {"twice": 3})
+
+
+@pytest.mark.parametrize(
+    ("space", "values"),
+    [
+        ("uib", {"depths": 4, "depths[2]": 9}),
+        ("uib", {"starts[20]": 5, "mids": 3}),
+        ("anynetxd", {"widths": "8,64,256,512"}),
+        ("anynetxe", {"depths[0]": 3}),
+        ("rexnet", {"se_ratio": 0}),
+        ("regnetx", {"depth": 13, "w0": "24", "wa": "36.44", "wm": 2.49, "group_width": 16}),
+        ("mobilenetv3", {"nonlinearities": "relu,relu,hardswish,hardswish,hardswish", "kernels": (3, 3, 5, 5, 7)}),
+    ],
+)
+def test_what_can_be_fixed_in_a_space(space: str, values: Mapping[str, Any]) -> None:
+    check_fixed(BUILT_IN[space], values)
+
+
+def test_a_held_value_that_moves_is_not_held() -> None:
+    assert why_not_held({"chans": (8, 16), "count": 2}, {"chans[0]": 8, "count": "2"}) == ""
+    assert why_not_held({"chans": (8, 16)}, {"chans[0]": "16"}) == "chans[0] would be 8, and is to be 16"
+    assert why_not_held({"chans": (8, 16)}, {"chans": "8"}) == "chans would be 8,16, and is to be 8"
+    assert why_not_held({"chans": (8, 16)}, {"chans": 8, "chans[1]": 16}) == ""
+
+
+def test_what_nothing_can_be_drawn_from_is_told() -> None:
+    choose = RandomChooser(0, 0)
+    with pytest.raises(RooflineError, match="n is asked for from 64 to 8: the lower end comes first"):
+        choose.integer("n", 64, 8)
+    with pytest.raises(RooflineError, match="n is asked for by its logarithm, from 0: it must be above 0"):
+        choose.integer("n", 0, 8, log=True)
+    with pytest.raises(RooflineError, match="n is asked for in steps of 0"):
+        choose.integer("n", 0, 8, step=0)
+    with pytest.raises(RooflineError, match="x is asked for by its logarithm, from -1"):
+        choose.number("x", -1.0, 8.0, log=True)
+    with pytest.raises(RooflineError, match="c is asked for among no options"):
+        choose.choice("c", ())
 
 
 def test_what_can_be_fixed() -> None:
