@@ -50,7 +50,7 @@ HOW_OPTIONS = (
                  help="Argument for the models' constructors, as in width_mult=0.5; may be given again."),
     example_inputs,
     click.option("--mode", default="eager", show_default=True, metavar="MODE",
-                 help="eager, channels_last, compile, or cudagraph (CUDA alone)."),
+                 help="eager, channels_last, compile, or cudagraph (CUDA alone); an ONNX file is run by ONNX Runtime."),
     click.option("--l2", default="hot", show_default=True, metavar="STATE",
                  help="hot, or cold: overwrite the L2 cache of a CUDA device before each call."),
     click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",

@@ -34,6 +34,7 @@ SCHEMA = "roofline/history/1"
 NOT_COMPARED = frozenset({"contended", "throttled"})  # statuses of a median that is not the model's own
 UNKNOWN_NOISE = 0.10  # at the reference state 85 to 98 % of the medians of two processes agreed within it, of two sets
 # of 13 networks (docs/measuring.md, "What the anchor is worth")
+RUNTIME = "versions.onnxruntime"  # of what it ran alone
 OF_A_FLEET = "fleet.tag"  # in the environment of what a worker measured: for what it did
 RAW_NOISE = 0.30  # without an anchor: the median spread there of what the same work takes in 8 processes
 
@@ -230,7 +231,7 @@ def series_of(kept: Sequence[Kept]) -> tuple[Series, ...]:
     groups: dict[tuple[object, ...], list[Kept]] = {}
     for one in sorted(kept, key=lambda one: (one.measured_at, one.id)):
         conditions = tuple(getattr(one, name) for name in _CONDITIONS)
-        groups.setdefault((*conditions, json.dumps(_material(one.environment))), []).append(one)
+        groups.setdefault((*conditions, json.dumps(_material(one))), []).append(one)
     recent_last = sorted(groups, key=lambda key: (key[:-1], groups[key][-1].measured_at))
     return tuple(_series(groups[key]) for key in recent_last)
 
@@ -247,7 +248,7 @@ def _series(kept: Sequence[Kept]) -> Series:
         points.append(point)
     compared = [point for point in points if point.is_compared]
     overall = compare(compared[0], compared[-1]) if len(compared) > 2 else None
-    return Series(points=tuple(points), environment=_material(kept[-1].environment), overall=overall)
+    return Series(points=tuple(points), environment=_material(kept[-1]), overall=overall)
 
 
 def compare(before: Point, after: Point) -> Change | None:
@@ -268,8 +269,9 @@ def _noise(kept: Kept) -> float:
     return RAW_NOISE if kept.anchor_reference_s is None else UNKNOWN_NOISE
 
 
-def _material(environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {path: _at(environment, path) for path in (*MATERIAL, OF_A_FLEET)}
+def _material(kept: Kept) -> dict[str, Any]:
+    runtime = (RUNTIME,) if kept.mode == "onnxruntime" else ()  # which is in the record of what ran beside it, too
+    return {path: _at(kept.environment, path) for path in (*MATERIAL, OF_A_FLEET, *runtime)}
 
 
 def _at(environment: Mapping[str, Any], path: str) -> Any:

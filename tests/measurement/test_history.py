@@ -218,6 +218,13 @@ def test_every_material_part_of_an_environment_parts_the_series() -> None:
         assert len(series_of([kept(1, 1.0, environment=first), kept(2, 1.0, environment=second)])) == 2, path
 
 
+@pytest.mark.parametrize(("mode", "series"), [("onnxruntime", 2), ("eager", 1)])
+def test_the_version_of_onnx_runtime_parts_what_it_ran_alone(mode: str, series: int) -> None:
+    first, second = ({**ENVIRONMENT, "versions": {"torch": "2.13.0", "onnxruntime": each}} for each in ("1.31", "1.32"))
+    measured = [kept(1, 1.0, mode=mode, environment=first), kept(2, 1.0, mode=mode, environment=second)]
+    assert len(series_of(measured)) == series
+
+
 def test_what_is_not_material_does_not() -> None:
     other = {**ENVIRONMENT, "variables": {"OMP_PROC_BIND": "true"}, "seed": 3}
     series = one_series(kept(1, 1.0), kept(2, 1.0, environment=other))
