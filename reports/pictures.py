@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,20 @@ from roofline.output import write_bytes
 
 WIDTH_PX, HEIGHT_PX = 960, 560
 SCALE = {"png": 2, "svg": 1}  # a PNG of twice the pixels stays sharp in print
+
+
+def check_pictures(folder: Path) -> None:
+    """Find out before the work whether pictures can be written there; makes the folder.
+
+    Raises:
+        OutputError: kaleido is missing, or the folder cannot be made.
+    """
+    if find_spec("kaleido") is None:  # which plotly calls
+        raise OutputError("pictures need kaleido, which is not installed: pip install 'roofline-profiler[pictures]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}") from error
 
 
 def write_pictures(folder: Path, data: Mapping[str, Any], *, format: Literal["png", "svg"]) -> list[Path]:
@@ -27,17 +42,8 @@ def write_pictures(folder: Path, data: Mapping[str, Any], *, format: Literal["pn
     """
     from roofline.reports.pages import draw
 
-    try:
-        import kaleido  # noqa: F401  # only to see that it is there: plotly calls it
-    except ImportError as error:
-        raise OutputError(
-            "pictures need kaleido, which is not installed: pip install 'roofline-profiler[pictures]'"
-        ) from error
+    check_pictures(folder)
     figures = draw(data)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}") from error
     paths = []
     for name, figure in figures.items():
         width, height = figure.layout.width or WIDTH_PX, figure.layout.height or HEIGHT_PX

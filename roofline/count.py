@@ -158,8 +158,11 @@ def cost(op: Op) -> Cost | None:
     return item
 
 
+COMPLEX = frozenset({"complex32", "complex64", "complex128"})
+
+
 def _is_complex(value: Value) -> bool:
-    return value.dtype.startswith("complex")
+    return value.dtype in COMPLEX
 
 
 def _in_real_numbers(op: Op, item: Cost) -> None:

@@ -94,8 +94,10 @@ def fuse(graph: Graph, costs: Sequence[Cost | None], fusion: str, fused_activati
         if cost is None:
             continue
         host = None
-        if fusion == "epilogue":
-            host = next((group for rule in RULES if (group := rule(state, index, op)) is not None), None)
+        for rule in RULES if fusion == "epilogue" else ():
+            host = rule(state, index, op)
+            if host is not None:
+                break
         if host is None:
             groups.append(host := Group([], cost.kind))
         host.ops.append(index)
@@ -106,11 +108,12 @@ def fuse(graph: Graph, costs: Sequence[Cost | None], fusion: str, fused_activati
 def _count_readers(graph: Graph, costs: Sequence[Cost | None]) -> dict[int, int]:
     readers: dict[int, int] = {}
     for op, cost in zip(graph.ops, costs, strict=True):
-        for value in () if cost is None else op.inputs:
-            root = id(value.root)
-            readers[root] = readers.get(root, 0) + 1
-        for value in () if cost is None else op.outputs:
-            readers.setdefault(id(value), 0)
+        if cost is not None:
+            for value in op.inputs:
+                root = id(value.root)
+                readers[root] = readers.get(root, 0) + 1
+            for value in op.outputs:
+                readers.setdefault(id(value), 0)
     for value in graph.outputs:
         readers[id(value.root)] = readers.get(id(value.root), 0) + 1
     return readers

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from roofline.count import Cost, cost
 from roofline.errors import RooflineError
 from roofline.fuse import FUSIONS, Group, fuse
+from roofline.garbage import collection_paused
 from roofline.graph import FLOATING, Graph, Op, Value
 from roofline.transposes import TRANSPOSES, with_copies
 from roofline.vector_ops import ACTIVATIONS
@@ -215,6 +216,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@collection_paused()
 def lower(
     graph: Graph,
     *,
@@ -383,8 +385,9 @@ class _Layers:
     def __init__(
         self, graph: Graph, costs: Sequence[Cost | None], groups: Sequence[Group], *, width: int, compiled: bool
     ) -> None:
-        self.graph, self.costs, self.groups = graph, costs, groups
-        self.width, self.compiled = width, compiled
+        self.graph, self.costs, self.groups, self.width = graph, costs, groups, width
+        self._bytes_of = _ElementBytes(width)
+        self._weight_roles = frozenset(("parameter", "buffer", "constant") if compiled else ("parameter", "buffer"))
         self._given = {id(value) for value in graph.inputs}
         self._returned = {id(value.root) for value in graph.outputs}
         self._layer_of = {index: number for number, group in enumerate(groups) for index in group.ops}
@@ -397,7 +400,8 @@ class _Layers:
         """What a layer reads, op by op; a folded op reads nothing of its own but the tensor it works on."""
         reads: list[tuple[Value, int]] = []
         for index in group.ops:
-            reads += [(v, n) for v, n in self._op_reads(index) if not (index in group.folded and v.is_constant)]
+            of_op = self._op_reads(index)
+            reads += [(v, n) for v, n in of_op if not v.is_constant] if index in group.folded else of_op
         return reads
 
     def _op_reads(self, index: int) -> Sequence[tuple[Value, int]]:
@@ -413,8 +417,9 @@ class _Layers:
         for number, reads in enumerate(self._reads):
             for value, _ in reads:
                 self._read_last[value.storage] = number
-                if self._layer_of.get(value.root.producer) != number:
-                    outside.add(id(value.root))
+                root = value.root
+                if self._layer_of.get(root.producer) != number:
+                    outside.add(id(root))
         for group in self.groups:
             for index in group.ops[:-1]:
                 self._inner.update(id(v) for v in self.graph.ops[index].outputs if id(v) not in outside)
@@ -424,10 +429,10 @@ class _Layers:
         sums = {role: [0] * len(self.groups) for role in ("weight", "input", "output")}
         external = [0] * len(self.groups)
         for number in range(len(self.groups)):
-            for transfer in self.transfers(number):
-                sums[transfer.role][number] += transfer.bytes
-                if transfer.external:
-                    external[number] += transfer.bytes
+            for role, _, _, _, size, is_external in self.transfers(number):
+                sums[role][number] += size
+                if is_external:
+                    external[number] += size
         return sums["weight"], sums["input"], sums["output"], external
 
     def flow(self) -> Flow:
@@ -441,9 +446,9 @@ class _Layers:
             own = set(group.ops)
             for value, elements in self._reads[number]:
                 root = value.root
-                if self._is_weight(value) or root.producer in own:
+                if value.role in self._weight_roles or root.producer in own:
                     continue
-                size, is_given = elements * self._bytes_of(value), id(root) in self._given
+                size, is_given = elements * self._bytes_of[value.dtype], id(root) in self._given
                 given_bytes[number] += size if is_given else 0
                 tensor = tensor_of.get(id(root), id(root))
                 moves.append((number, tensor, size, False, is_given))
@@ -454,7 +459,7 @@ class _Layers:
                         tensor = latest.get(value.storage, tensor)
                     tensor_of[id(value)] = latest[value.storage] = tensor
                     is_returned = id(value) in self._returned
-                    moves.append((number, tensor, elements * self._bytes_of(value), True, is_returned))
+                    moves.append((number, tensor, elements * self._bytes_of[value.dtype], True, is_returned))
         outputs = [tensor_of.get(id(value.root), id(value.root)) for value in self.graph.outputs]
         for tensor in (*outputs, *(move[1] for move in moves)):
             number_of.setdefault(tensor, len(number_of))
@@ -474,13 +479,12 @@ class _Layers:
 
     def transfers(self, number: int) -> Iterator[Transfer]:
         """What layer `number` moves, tensor by tensor; the sums of these are its bytes."""
-        group = self.groups[number]
-        own = set(group.ops)
+        group, bytes_of = self.groups[number], self._bytes_of
         for value, elements in self._reads[number]:
-            size = elements * self._bytes_of(value)
-            if self._is_weight(value):
+            size = elements * bytes_of[value.dtype]
+            if value.role in self._weight_roles:
                 yield Transfer("weight", value.name, value.shape, elements, size)
-            elif (root := value.root).producer not in own:
+            elif (root := value.root).producer not in group.ops:
                 yield Transfer("input", "", value.shape, elements, size, id(root) in self._given)
         if group.bias_elements:
             shape = (group.bias_elements,)
@@ -488,19 +492,13 @@ class _Layers:
         for index in group.ops:
             for value, elements in self._op_writes(index):
                 if id(value) not in self._inner:
-                    size = elements * self._bytes_of(value)
+                    size = elements * bytes_of[value.dtype]
                     yield Transfer("output", value.name, value.shape, elements, size, id(value) in self._returned)
 
     def unfused_bytes(self, number: int) -> int:
         """What the ops of layer `number` would move if each ran on its own."""
         moved = ((*self._op_reads(index), *self._op_writes(index)) for index in self.groups[number].ops)
-        return sum(elements * self._bytes_of(value) for op in moved for value, elements in op)
-
-    def _is_weight(self, value: Value) -> bool:
-        return value.is_constant if self.compiled else value.is_weight
-
-    def _bytes_of(self, value: Value) -> int:
-        return self.width if value.dtype in FLOATING else _fixed_bytes(value.dtype, self.width)
+        return sum(elements * self._bytes_of[value.dtype] for op in moved for value, elements in op)
 
     def alive_bytes(self) -> Ints:
         """The sum of the activation storages that are alive during each layer, in bytes."""
@@ -508,22 +506,28 @@ class _Layers:
         first: dict[int, tuple[int, Value]] = {value.storage: (0, value) for value in self.graph.inputs}
         for index, number in sorted(self._layer_of.items()):
             for value in self.graph.ops[index].outputs:
-                if not self._is_weight(value) and id(value) not in self._inner:
+                if value.role not in self._weight_roles and id(value) not in self._inner:
                     first.setdefault(value.storage, (number, value))
         kept = {value.storage for value in self.graph.outputs}
         change = np.zeros(layers + 1, dtype=np.int64)
         for storage, (start, value) in first.items() if layers else ():
             end = layers - 1 if storage in kept else max(start, self._read_last.get(storage, start))
-            size = self.graph.storage_elements[storage] * self._bytes_of(value)
+            size = self.graph.storage_elements[storage] * self._bytes_of[value.dtype]
             change[start] += size
             change[end + 1] -= size
         return np.cumsum(change[:-1])
 
 
-def _fixed_bytes(dtype: str, width: int) -> int:
-    if dtype.startswith("complex"):
-        return 2 * width
-    return FIXED_BYTES.get(dtype, 1)  # float8 and quantised types
+class _ElementBytes(dict[str, int]):
+    """The bytes of an element by dtype, where floating ones have one width."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__({**FIXED_BYTES, **dict.fromkeys(FLOATING, width)})
+        self._width = width
+
+    def __missing__(self, dtype: str) -> int:
+        size = self[dtype] = 2 * self._width if dtype.startswith("complex") else 1  # float8 and quantised types
+        return size
 
 
 def _main_input(op: Op) -> Value:

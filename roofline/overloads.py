@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from roofline.count import RESERVATIONS, canonical_name, depends_on_arguments, is_counted
+from roofline.shapes import RULES, Rule
 
 DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 DATA_OPS = {"item", "is_nonzero", "equal", "allclose"}  # composites that read data, which the tags do not say
@@ -27,6 +28,8 @@ class Overload:
         is_random: Whether it draws random numbers.
         keeps_constants: Whether running it on constants is safe and means something.
         needs_data: Whether its output, or the shape of it, depends on values.
+        makes: What its output is, where that is more than a shape: ``"sparse"``, ``"quantised"``, or empty.
+        rule: How to find its output without running it (see `roofline.shapes`); None where there is no rule.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Overload:
     is_random: bool
     keeps_constants: bool
     needs_data: bool
+    makes: Literal["", "sparse", "quantised"]
+    rule: Rule | None
 
 
 def overload_of(func: Any) -> Overload:
@@ -77,6 +82,14 @@ def _describe(func: Any) -> Overload:
             and not any(argument.alias_info is not None and argument.alias_info.is_write for argument in arguments)
         ),
         needs_data=bool(DATA_TAGS & set(func.tags)) or name in DATA_OPS,
+        makes=(
+            "sparse"
+            if name.lstrip("_").startswith("to_sparse")
+            else "quantised"
+            if name.startswith("quantize_per")
+            else ""
+        ),
+        rule=RULES.get(func),
     )
 
 

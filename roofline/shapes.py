@@ -7,7 +7,7 @@ reference (tests compare every rule with them) and raise the errors; these only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from torch._prims_common import suggest_memory_format
 aten = torch.ops.aten
 Rule = Callable[..., Tensor | None]
 RULES: dict[Any, Rule] = {}
+META = torch.device("meta")
+APPROXIMATIONS = ("none", "tanh")  # of gelu
 
 
 def _rule(*overloads: Any) -> Callable[[Rule], Rule]:
@@ -30,9 +32,9 @@ def _rule(*overloads: Any) -> Callable[[Rule], Rule]:
 def _empty(shape: Sequence[int], like: Tensor) -> Tensor | None:
     """A meta tensor of that shape, in the dtype and the memory format of `like`; None for any other layout."""
     if like.is_contiguous():
-        return torch.empty(shape, dtype=like.dtype, device="meta")
+        return torch.empty(shape, dtype=like.dtype, device=META)
     if like.dim() == 4 == len(shape) and like.is_contiguous(memory_format=torch.channels_last):
-        return torch.empty(shape, dtype=like.dtype, device="meta", memory_format=torch.channels_last)
+        return torch.empty(shape, dtype=like.dtype, device=META, memory_format=torch.channels_last)
     return None
 
 
@@ -43,7 +45,8 @@ def _is_ambiguous(x: Tensor) -> bool:
 
 def _is_channels_last(x: Tensor) -> bool:
     """Whether torch takes it for channels-last, which goes by the strides of all sizes, and those of 1 too."""
-    if x.dim() != 4 or x.stride(3) < x.stride(1) * x.shape[1]:  # the first that torch asks; most tensors end here
+    strides = x.stride()
+    if len(strides) != 4 or strides[3] < strides[1] * x.shape[1]:  # the first that torch asks; most tensors end here
         return False
     return suggest_memory_format(x) is torch.channels_last
 
@@ -54,7 +57,7 @@ def _is_channels_last(x: Tensor) -> bool:
     aten.leaky_relu.default, aten.mish.default,
 )  # fmt: skip
 def _activation(x: Tensor, *_: Any, approximate: str = "none") -> Tensor | None:
-    return _empty(x.shape, x) if x.is_floating_point() and approximate in ("none", "tanh") else None
+    return _empty(x.shape, x) if x.is_floating_point() and approximate in APPROXIMATIONS else None
 
 
 @_rule(
@@ -63,19 +66,19 @@ def _activation(x: Tensor, *_: Any, approximate: str = "none") -> Tensor | None:
     aten.mish_.default,
 )  # fmt: skip
 def _activation_in_place(x: Tensor, *_: Any, approximate: str = "none") -> Tensor | None:
-    return x if x.is_floating_point() and approximate in ("none", "tanh") else None
+    return x if x.is_floating_point() and approximate in APPROXIMATIONS else None
 
 
-def _as_permuted(a: Tensor, b: Tensor) -> Tensor | None:
-    """The output of elementwise work on two tensors with the same strides, where these leave no gap."""
-    if a.stride() != b.stride() or min(a.shape, default=0) < 2:
+def _as_permuted(a: Tensor) -> Tensor | None:
+    """The output of elementwise work whose first operand has that shape: its axes in the same order, without gaps."""
+    strides, shape = a.stride(), a.shape
+    if len(set(strides)) != len(strides) or 0 in strides or 0 in shape:  # another operand decides, or nothing does
         return None
-    step = 1
-    for stride, size in sorted(zip(a.stride(), a.shape, strict=True)):
-        if stride != step:
-            return None
-        step *= size
-    return torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device="meta")
+    packed, step = [0] * len(strides), 1
+    for axis in sorted(range(len(strides)), key=strides.__getitem__):
+        packed[axis] = step
+        step *= shape[axis]
+    return torch.empty_strided(shape, packed, dtype=a.dtype, device=META)
 
 
 @_rule(aten.add_.Tensor, aten.sub_.Tensor, aten.mul_.Tensor, aten.div_.Tensor)
@@ -90,20 +93,22 @@ def _binary(a: Any, b: Any, **_: Any) -> Tensor | None:
     if not isinstance(a, Tensor) or not a.is_floating_point():
         return None
     if not isinstance(b, Tensor):
-        return _empty(a.shape, a) if isinstance(b, int | float) and not _is_ambiguous(a) else None
+        if not isinstance(b, int | float) or _is_ambiguous(a):
+            return None
+        out = _empty(a.shape, a)
+        return _as_permuted(a) if out is None else out
     if a.dtype != b.dtype:
         return None
-    if a.shape == b.shape and not a.is_contiguous():
-        return _as_permuted(a, b)
-    if not b.is_contiguous():
-        return None
-    if a.shape == b.shape:
-        return _empty(a.shape, a)
-    # The common broadcasts: a per-channel scale, or a gate of shape (N, C, 1, 1), over a contiguous map.
-    if a.dim() < b.dim() or not a.is_contiguous():
-        return None
-    pairs = zip(a.shape[a.dim() - b.dim() :], b.shape, strict=True)
-    return _empty(a.shape, a) if all(size in (1, full) for full, size in pairs) else None
+    shape, other = a.shape, b.shape
+    if shape != other:  # the common broadcasts: a per-channel scale, or a gate of shape (N, C, 1, 1), over a map
+        if len(shape) < len(other):
+            return None
+        for full, size in zip(shape[len(shape) - len(other) :], other, strict=True):
+            if size not in (1, full):
+                return None
+    if not a.is_contiguous():
+        return _as_permuted(a)
+    return torch.empty(shape, dtype=a.dtype, device=META) if b.is_contiguous() else None
 
 
 @_rule(aten.dropout.default)
@@ -111,26 +116,29 @@ def _dropout(x: Tensor, p: float, train: bool) -> Tensor | None:
     return x if not train and 0 <= p <= 1 else None
 
 
-def _has_size(vector: Tensor | None, size: int, like: Tensor) -> bool:
-    """Whether an optional vector is left out, or has that size and the dtype of `like`."""
-    return vector is None or (vector.dim() == 1 and vector.shape[0] == size and vector.dtype == like.dtype)
+def _have_size(vectors: Iterable[Tensor | None], size: int, dtype: torch.dtype) -> bool:
+    """Whether each optional vector is left out, or has that size and that dtype."""
+    for vector in vectors:
+        if vector is not None and (vector.shape != (size,) or vector.dtype is not dtype):
+            return False
+    return True
 
 
 @_rule(aten.batch_norm.default)
 def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, *_: Any) -> Tensor | None:
     if training or mean is None or var is None or x.dim() < 2:
         return None
-    fit = all(_has_size(vector, x.shape[1], x) for vector in (weight, bias, mean, var))
-    return _empty(x.shape, x) if fit else None
+    shape = x.shape
+    return _empty(shape, x) if _have_size((weight, bias, mean, var), shape[1], x.dtype) else None
 
 
 @_rule(aten.layer_norm.default)
 def _layer_norm(x: Tensor, shape: list[int], weight: Any = None, bias: Any = None, *_: Any) -> Tensor | None:
     if len(shape) != 1 or not x.dim() or x.shape[-1] != shape[0]:
         return None
-    if not all(_has_size(vector, shape[0], x) for vector in (weight, bias)):
+    if not _have_size((weight, bias), shape[0], x.dtype):
         return None
-    return torch.empty(x.shape, dtype=x.dtype, device="meta")  # contiguous whatever it is given
+    return torch.empty(x.shape, dtype=x.dtype, device=META)  # contiguous whatever it is given
 
 
 @_rule(aten.group_norm.default)
@@ -139,55 +147,60 @@ def _group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, *_
         return None
     if not x.is_contiguous() or _is_ambiguous(x):
         return None
-    return _empty(x.shape, x) if all(_has_size(vector, x.shape[1], x) for vector in (weight, bias)) else None
+    return _empty(x.shape, x) if _have_size((weight, bias), x.shape[1], x.dtype) else None
 
 
 @_rule(aten.softmax.int)
 def _softmax(x: Tensor, dim: int, dtype: Any = None) -> Tensor | None:
     if dtype is not None or not x.is_floating_point() or not -x.dim() <= dim < x.dim():
         return None
-    return torch.empty(x.shape, dtype=x.dtype, device="meta")  # contiguous whatever it is given
+    return torch.empty(x.shape, dtype=x.dtype, device=META)  # contiguous whatever it is given
 
 
-def _per_axis(argument: Any, rank: int) -> list[int]:
+def _per_axis(argument: Any, rank: int) -> Sequence[int]:
     """torch takes ``s``, ``[s]`` and ``[s, ...]`` alike."""
-    listed = list(argument) if isinstance(argument, list | tuple) else [argument]
-    return listed * rank if len(listed) == 1 else listed
+    if not isinstance(argument, list | tuple):
+        return (argument,) * rank
+    return argument * rank if len(argument) == 1 else argument
 
 
 @_rule(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 def _conv(
     x: Tensor, w: Tensor, b: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor | None:
-    rank = w.dim() - 2
-    if x.dim() != rank + 2 or x.shape[1] != w.shape[1] * groups or x.dtype != w.dtype:
+    given, kernel, dtype = x.shape, w.shape, x.dtype
+    rank = len(kernel) - 2
+    if len(given) != rank + 2 or groups < 1 or given[1] != kernel[1] * groups or dtype is not w.dtype:
         return None
-    if w.shape[0] % groups or not _has_size(b, w.shape[0], w):
+    if kernel[0] % groups or not _have_size((b,), kernel[0], dtype):
         return None
-    steps, pads, dilations = (_per_axis(argument, rank) for argument in (stride, padding, dilation))
-    if not len(steps) == len(pads) == len(dilations) == rank or min(*steps, *dilations) < 1 or min(pads) < 0:
+    steps, pads, dilations = _per_axis(stride, rank), _per_axis(padding, rank), _per_axis(dilation, rank)
+    if not len(steps) == len(pads) == len(dilations) == rank:
         return None
-    sizes = [
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(x.shape[2:], w.shape[2:], steps, pads, dilations, strict=True)
-    ]
-    if not all(size > 0 for size in sizes):
-        return None
-    shape = [x.shape[0], w.shape[0], *sizes]
+    shape = [given[0], kernel[0]]
+    for axis in range(rank):
+        step, pad, spread = steps[axis], pads[axis], dilations[axis]
+        if step < 1 or pad < 0 or spread < 1:
+            return None
+        size = (given[axis + 2] + 2 * pad - spread * (kernel[axis + 2] - 1) - 1) // step + 1
+        if size < 1:
+            return None
+        shape.append(size)
     if rank != 2:
         return _empty(shape, w if x.is_contiguous() else x)
     # Channels-last where either is by its strides alone, as torch has it: 1x1 and depthwise kernels are both formats.
-    form = torch.channels_last if _is_channels_last(x) or _is_channels_last(w) else torch.contiguous_format
-    return torch.empty(shape, dtype=x.dtype, device="meta", memory_format=form)
+    if _is_channels_last(x) or _is_channels_last(w):
+        return torch.empty(shape, dtype=dtype, device=META, memory_format=torch.channels_last)
+    return torch.empty(shape, dtype=dtype, device=META)
 
 
 @_rule(aten.linear.default)
 def _linear(x: Tensor, w: Tensor, b: Any = None) -> Tensor | None:
     if w.dim() != 2 or not x.dim() or x.shape[-1] != w.shape[1] or x.dtype != w.dtype:
         return None
-    if not _has_size(b, w.shape[0], w):
+    if not _have_size((b,), w.shape[0], w.dtype):
         return None
-    return torch.empty([*x.shape[:-1], w.shape[0]], dtype=x.dtype, device="meta")
+    return torch.empty([*x.shape[:-1], w.shape[0]], dtype=x.dtype, device=META)
 
 
 @_rule(aten.matmul.default)
@@ -199,7 +212,7 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor | None:
         if m != n and 1 not in (m, n):
             return None
         batch.append(n if m == 1 else m)
-    return torch.empty([*batch, a.shape[-2], b.shape[-1]], dtype=a.dtype, device="meta")
+    return torch.empty([*batch, a.shape[-2], b.shape[-1]], dtype=a.dtype, device=META)
 
 
 @_rule(aten.adaptive_avg_pool2d.default)
@@ -220,7 +233,7 @@ def _mean(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> T
     if len(gone) != len(dim):
         return None
     sizes = [1 if i in gone else n for i, n in enumerate(x.shape) if keepdim or i not in gone]
-    return torch.empty(sizes, dtype=x.dtype, device="meta")
+    return torch.empty(sizes, dtype=x.dtype, device=META)
 
 
 @_rule(aten.bmm.default)
@@ -243,7 +256,8 @@ def _attention(
     scores = (*q.shape[:3], k.shape[2])
     if mask is not None and any(size not in (1, full) for size, full in zip(mask.shape, scores, strict=True)):
         return None
-    return torch.empty_like(q)  # fused attention lays its result out as the queries
+    out = _as_permuted(q)  # fused attention lays its result out as the queries
+    return torch.empty_like(q) if out is None else out
 
 
 @_rule(aten.cat.default)
@@ -261,14 +275,14 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
             return None
     sizes = list(first.shape)
     sizes[axis] = sum(x.shape[axis] for x in tensors)
-    return torch.empty(sizes, dtype=first.dtype, device="meta")
+    return torch.empty(sizes, dtype=first.dtype, device=META)
 
 
 @_rule(aten.roll.default)
 def _roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor | None:
     if not dims or len(shifts) != len(dims) or not x.numel() or any(not -x.dim() <= dim < x.dim() for dim in dims):
         return None
-    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+    return torch.empty(x.shape, dtype=x.dtype, device=META)
 
 
 @_rule(aten.index.Tensor)
@@ -277,4 +291,4 @@ def _index(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor | None:
     index = indices[0] if len(indices) == 1 else None
     if index is None or index.dtype not in (torch.int64, torch.int32) or not x.dim() or not x.is_contiguous():
         return None
-    return torch.empty([*index.shape, *x.shape[1:]], dtype=x.dtype, device="meta") if x.numel() else None
+    return torch.empty([*index.shape, *x.shape[1:]], dtype=x.dtype, device=META) if x.numel() else None

@@ -632,7 +632,8 @@ def test_a_report_that_cannot_be(command: Command) -> None:
 
 
 def test_pictures_need_kaleido(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kaleido", None)
+    monkeypatch.setattr("roofline.reports.pictures.find_spec", lambda name: None)
+    monkeypatch.setattr("roofline.analysis.lower_reference", None)  # it is told before the work
     message = one_line(command("analyze", "mobilenetv4_conv_s", "--hw", "pixel6_tpu", "--png", "pictures"))
     assert message.startswith(
         "pictures need kaleido, which is not installed: pip install 'roofline-profiler[pictures]'"

@@ -325,6 +325,9 @@ COMMON: dict[Any, list[list[Any]]] = {  # the calls that networks are made of, w
             [meta(IMAGE), meta((2, 8, 1, 1))],
             [meta(TOKENS), VECTOR],
             [meta(TOKENS, form="transposed"), meta(TOKENS, form="transposed")],
+            [meta(TOKENS, form="transposed"), meta(TOKENS)],
+            [meta((2, 5, 7, 8)).permute(0, 3, 1, 2), meta((1, 8, 1, 1))],
+            [meta((1, 5, 3, 4, 8)).permute(2, 0, 3, 1, 4)[0], 0.5],
         ]
         for overload in ARITHMETIC
     },
@@ -467,6 +470,32 @@ def test_the_memory_format_is_handed_on_through_a_network(form: str) -> None:
         assert guess is not None
         x = guess
     assert x.is_contiguous(memory_format=torch.channels_last) == (form == "channels_last")
+
+
+@quick
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    order=st.permutations(range(5)),
+    gap=st.integers(1, 3),
+    second=st.sampled_from(["number", "same", "contiguous", "broadcast"]),
+    overload=st.sampled_from(ARITHMETIC),
+)
+def test_the_first_operand_of_elementwise_work_orders_the_axes(
+    sizes: list[int], order: list[int], gap: int, second: str, overload: Any
+) -> None:
+    axes = [axis for axis in order if axis < len(sizes)]
+    whole = meta([sizes[axis] for axis in axes[:-1]] + [gap * sizes[axes[-1]]])
+    a = whole[..., : sizes[axes[-1]]].permute([axes.index(axis) for axis in range(len(sizes))])
+    if 1 in sizes and a.is_contiguous():
+        return  # strides of one element, which nothing orders
+    others = {
+        "number": 3.0,
+        "same": a,
+        "contiguous": meta(sizes),
+        "broadcast": meta([size if i % 2 else 1 for i, size in enumerate(sizes)]),
+    }
+    answered = assert_agrees(overload, [a, others[second]])
+    assert answered or len(set(a.stride())) < len(sizes) or 1 in sizes or a.is_contiguous()
 
 
 KERNELS = [(1, 1), (1, 3), (8, 1), (8, 3), (2, 3)]  # groups of 8 channels, and the sides of the kernel

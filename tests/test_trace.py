@@ -765,6 +765,30 @@ def test_a_compiled_model_is_unwrapped_and_not_compiled() -> None:
     assert compiled == []
 
 
+def test_what_compile_made_of_a_module_does_not_run_and_is_kept() -> None:
+    def made(*_: Any) -> Any:
+        raise AssertionError("it runs")
+
+    part = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    part._compiled_call_impl = made
+    in_no_table = Apply(lambda self, x: self.parts[0](x), parts=[part])
+    for model in (part, nn.Sequential(part), in_no_table):
+        assert names(trace(model, X)) == ["linear", "relu"]
+        assert part._compiled_call_impl is made
+
+
+def test_another_thread_runs_what_compile_made() -> None:
+    elsewhere = nn.ReLU()
+    elsewhere._compiled_call_impl = lambda _: "compiled"
+
+    def forward(_: nn.Module, x: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(elsewhere, None).result() == "compiled"
+        return x.relu()
+
+    assert names(graph_of(forward, X)) == ["relu"]
+
+
 @pytest.mark.filterwarnings("ignore")  # torch.jit and torch.export warn
 @pytest.mark.parametrize(
     "convert",

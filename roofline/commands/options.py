@@ -232,13 +232,17 @@ class Pages:
         return any(path is not None for path in (self.html, self.png, self.svg))
 
     def check(self, output: Path | None = None) -> None:
-        """Find out before the work whether the report can be written, and is not the file of the answer too."""
+        """Find out before the work whether all can be written, and the report is not the file of the answer too."""
         if self.html is not None and output is not None and self.html.resolve() == output.resolve():
             raise click.UsageError(f"--html and -o both name {output}")
         if self.html is not None:
             from roofline.output import check_writable
 
             check_writable(self.html)
+        for folder in filter(None, (self.png, self.svg)):
+            from roofline.reports.pictures import check_pictures
+
+            check_pictures(folder)
 
     def write(self, data: Mapping[str, Any]) -> None:
         """Draw a result's plain data, and say on stderr where."""
