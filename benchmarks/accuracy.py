@@ -39,6 +39,7 @@ from roofline.calibration.profile import profile_of
 from roofline.graph import Graph
 from roofline.output import write_text
 from roofline.profiles import load_profile
+from roofline.units import shape
 from roofline.validation import Asked, Row, Validation, environment_notes, known_estimators, setup, validate
 from roofline.validation_predictions import graph_of
 from roofline.validation_statistics import Statistics
@@ -177,7 +178,7 @@ def worst_table(validation: Validation) -> str:
     rows = sorted(validation.of(validation.judged), key=lambda row: -abs(row.error))[:WORST]
     lines = [
         [
-            row.model.name, "x".join(map(str, row.model.asked.input_size or ())), str(row.model.asked.batch),
+            row.model.asked.reference, shape(row.model.input_shapes[0][1:]), str(row.model.asked.batch),
             f"{row.guess.latency_s * 1e3:.2f}", f"{row.measured_s * 1e3:.2f}", percent(row.error), row.verdict,
         ]
         for row in rows

@@ -25,7 +25,7 @@ from roofline.calibration.kernels import KERNELS
 Floats = NDArray[np.float64]
 
 CANDIDATES = ("trees", "smooth", "direct")
-TREES = {"n_estimators": 40, "min_samples_leaf": 3, "max_features": 0.5, "random_state": 0}
+TREES = {"n_estimators": 40, "min_samples_leaf": 3, "max_features": 0.5, "random_state": 0, "n_jobs": -1}
 FEWEST_SMOOTH = 12  # calls of a class that kernel ridge regression is made of
 NOISE = 0.3  # its ridge: the variance of noise over that of the signal
 LEAST_SPREAD = 0.25  # octaves: directions in which sizes differ less are not stretched further

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from roofline.calibration.kernels import FALLBACK
+from roofline.calibration.kernels import FALLBACK, TERMS
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {  # classes that borrow from each oth
     "memory": ("copy", "cat", "pad", "embedding", "upsample"),
 }  # fmt: skip
 EVERYTHING = "everything"
+ROWS = TERMS.index("rows")  # what an inner loop takes to begin; work as such is in the other terms
 
 
 def parent_of(name: str) -> str | None:
@@ -106,15 +107,19 @@ class Law:
         constants: Seconds a unit of each term; shape (terms,).
         shortest_s: What no call takes less than: half of the shortest that was measured.
         rows: Calls it was fitted to; 0 if it is borrowed, 1 to `FEWEST_ROWS` if borrowed and scaled.
+        most_loops: Inner loops of a call up to which their cost is extrapolated. Where they were few, what a call and
+            what a loop takes are hardly told apart, and a thousand times as many would take a thousand times the error.
     """
 
     constants: Floats
     shortest_s: float
     rows: int
+    most_loops: float = np.inf
 
     def times(self, terms: Floats) -> Floats:
         """Seconds of calls with such terms, (n, terms); never 0."""
-        return np.asarray(np.maximum(terms @ self.constants, self.shortest_s))
+        beyond = np.maximum(terms[:, ROWS] - self.most_loops, 0.0)
+        return np.asarray(np.maximum(terms @ self.constants - beyond * self.constants[ROWS], self.shortest_s))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,14 +168,16 @@ def is_measured(kernel: NDArray[np.str_], classes: Sequence[str] | NDArray[np.st
 
 
 def _fit_law(terms: Floats, time_s: Floats, weight: Floats) -> Law:
-    return Law(nonnegative_fit(terms, time_s, weight), float(time_s.min()) / 2, len(time_s))
+    most_loops = HULL_FACTOR * float(terms[:, ROWS].max())
+    return Law(nonnegative_fit(terms, time_s, weight), float(time_s.min()) / 2, len(time_s), most_loops)
 
 
 def _scaled(parent: Law, terms: Floats, time_s: Floats) -> Law:
     """A parent's law, moved towards the few rows of a class."""
     pull = len(time_s) / (len(time_s) + PARENT_ROWS)
     factor = float(np.exp(pull * np.log(time_s / parent.times(terms)).mean()))
-    return Law(parent.constants * factor, min(parent.shortest_s, float(time_s.min()) / 2), len(time_s))
+    shortest_s = min(parent.shortest_s, float(time_s.min()) / 2)
+    return Law(parent.constants * factor, shortest_s, len(time_s), parent.most_loops)
 
 
 @dataclass(frozen=True, slots=True)

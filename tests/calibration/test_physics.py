@@ -168,3 +168,16 @@ def test_a_hull_reaches_a_factor_of_two_beyond_what_was_measured_of_the_class() 
     tried = np.array([[1, 4, 0], [1, 64, 0], [1, 3.9, 0], [1, 65, 0], [1, 8, 1], [1, 2e6, 10], [1, 8, 0]], dtype=float)
     kernel = np.array(["gemm"] * 5 + ["bmm", "sdpa"])
     assert hull.contains(kernel, tried).tolist() == [True, True, False, False, False, True, False]
+
+
+def test_what_loops_cost_is_not_extrapolated_far() -> None:
+    """1 to 4 loops beside 5 us a call: a thousand loops are taken for the 8 that two times the most come to."""
+    terms = np.zeros((40, len(TERMS)))
+    terms[:, TERMS.index("calls")], terms[:, TERMS.index("rows")] = 1, np.tile([1, 2, 3, 4], 10)
+    kernel, time_s = np.full(40, "cat/strided"), 5e-6 + 1e-6 * terms[:, TERMS.index("rows")]
+    physics = Physics.fit(kernel, terms, time_s)
+    assert physics.times(kernel, terms) == pytest.approx(time_s)
+    for loops, wanted_s in ((8, 13e-6), (1000, 13e-6)):
+        far = terms[:1].copy()
+        far[:, TERMS.index("rows")] = loops
+        assert physics.times(kernel[:1], far) == pytest.approx(wanted_s)
