@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# What a nanny of Dask sets for its worker, and leaves in the environment of the process that it is in, such as a test's.
+OF_A_NANNY = ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LONGEST_S = 300  # of a test with a cluster, on a machine however slow
 
 
@@ -28,7 +30,7 @@ class Cluster:
         self.address = str(described["address"])
 
     def _start(self, name: str, *arguments: str, **variables: str) -> None:
-        kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        kept = {key: value for key, value in os.environ.items() if key not in OF_A_NANNY}
         with (self.folder / "cluster.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "dask", *arguments, "--no-dashboard"],
