@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# What a nanny of Dask sets for its worker, and leaves in the environment of the process that it is in, such as a test's.
+# What a nanny of Dask sets for its worker, and leaves in the environment of the process that it is in.
 OF_A_NANNY = ("MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 LONGEST_S = 300  # of a test with a cluster, on a machine however slow
 
