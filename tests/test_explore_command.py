@@ -121,7 +121,7 @@ def test_ctrl_c_keeps_whole_blocks_and_the_same_command_goes_on(command: Command
         TINY.read_text().replace("        depth = c", "        __import__('time').sleep(0.004)\n        depth = c")
     )
     folder = tmp_path / "run"
-    arguments = ["explore", f"{slow}:Tiny", "--n", "700", *ON_TPU, "-o", str(folder), "--workers"]
+    arguments = ["explore", f"{slow}:Tiny", "--n", "350", *ON_TPU, "-o", str(folder), "--workers"]
 
     def blocks() -> int:
         return len(list(folder.glob("networks/part-*.parquet")))
@@ -145,12 +145,12 @@ def test_ctrl_c_keeps_whole_blocks_and_the_same_command_goes_on(command: Command
     assert (interrupted.returncode, interrupted.stdout) == (130, "")
     (line,) = interrupted.stderr.splitlines()
     assert line.startswith("Interrupted: ")
-    assert f"of 700 networks are done; they are in {folder}, and the same command goes on" in line
+    assert f"of 350 networks are done; they are in {folder}, and the same command goes on" in line
     done = len(rows(folder))
-    assert 0 < done < 700
+    assert 0 < done < 350
     killed = until(1, signal.SIGKILL, 1)
     assert killed.returncode == -signal.SIGKILL
-    assert done < len(rows(folder)) < 700
-    alone(tiny(700, hw=("pixel6_tpu",), ridge=()), tmp_path / "whole")
+    assert done < len(rows(folder)) < 350
+    alone(tiny(350, hw=("pixel6_tpu",), ridge=()), tmp_path / "whole")
     assert command(*arguments, 1).returncode == 0
     assert parts(folder) == parts(tmp_path / "whole")

@@ -16,6 +16,7 @@ from tests.exploring.tiny import SIZE
 
 
 @pytest.mark.parametrize("space", [f"{TINY}:Tiny", "uib", "regnety", "mobilenetv3", "rexnet", "anynetxa"])
+@pytest.mark.sampled(3)
 def test_a_network_is_built_from_its_row(tmp_path: Path, space: str) -> None:
     alone(tiny(3, space=space), tmp_path / "run")
     row = rows(tmp_path / "run")[-1]

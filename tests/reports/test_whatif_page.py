@@ -177,7 +177,7 @@ SMALL = whatif(
 SMALL["profiles"] = SMALL["profiles"][:3]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=15)  # each draws a page
 @given(st.sampled_from(places(SMALL)), st.one_of(st.none(), st.integers(-5, 5), st.text(max_size=4), st.just([])))
 def test_whatever_is_changed_is_drawn_or_refused_in_one_line(path: tuple[Any, ...], value: Any) -> None:
     changed = copy.deepcopy(SMALL)
