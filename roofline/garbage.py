@@ -1,4 +1,4 @@
-"""No search for garbage while nearly all that is made is kept."""
+"""No search for garbage while something is made of which nearly all is kept, or while something is timed."""
 
 from __future__ import annotations
 

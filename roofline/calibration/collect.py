@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from roofline.calibration.data import Calibration, mismatch
 from roofline.calibration.kernels import TERMS
 from roofline.calibration.session import Progress, Session
 from roofline.errors import BusyError, CalibrationError
+from roofline.garbage import collection_paused
 from roofline.measurement.clock import SystemClock
 from roofline.measurement.subject import DTYPES
 
@@ -155,14 +155,8 @@ def _measuring() -> Iterator[None]:
     """Without garbage collection and gradients, and without torch's fast path of attention layers, as traces see it."""
     from roofline.surroundings import without_mha_fast_path
 
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        with torch.inference_mode(), without_mha_fast_path():
-            yield
-    finally:
-        if collects:
-            gc.enable()
+    with collection_paused(), torch.inference_mode(), without_mha_fast_path():
+        yield
 
 
 def extended(calibration: Calibration, request: Request) -> Request:

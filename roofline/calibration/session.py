@@ -54,12 +54,12 @@ if TYPE_CHECKING:
     from roofline.calibration.collect import Request
 
 GROUP = 5  # networks that take turns
-ROUNDS = 3  # of a group: another network says more than another round of the same
+ROUNDS = 3  # of a group: the least that has a median; a choice, for more networks
 WARM_UP_ROUNDS = 1  # it has run once already, to be recorded
 DRAWN_BLINDLY = 60  # networks, until there is a picture of where predictions are off
 REDRAWN = 1.2  # times as many networks, after which the picture is made anew
 CANDIDATES = 2  # networks that are looked at for each that is measured then
-CANDIDATE_S = 0.12  # seconds that a network takes beside its runs: to be made, traced and recorded
+CANDIDATE_S = 0.12  # seconds that a network takes beside its runs on two cores: to be made, traced and recorded
 NOISE = 1 << 20  # random numbers that weights are made of; drawing each anew takes longer than running the network
 CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
 FIRST_ANCHORS = 30

@@ -15,12 +15,12 @@ import math
 import random
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from roofline.errors import MeasurementError
+from roofline.garbage import collection_paused
 from roofline.measurement import stopping
 from roofline.measurement.anchor import Anchor, factor_of, local_factor, reference_of
 from roofline.measurement.clock import MAX_CALLS, Block, Clock, least_block_s
@@ -158,7 +158,7 @@ def run(
         subjects, clock, anchor, probe, rng or random.Random(0), limits or Limits(), reference_s, progress
     )
     try:
-        with _no_garbage_collection():
+        with collection_paused():
             session.run()
     except KeyboardInterrupt:
         session.is_interrupted = True
@@ -509,15 +509,3 @@ def summed_up(samples: Sequence[Sample], *, rounds: int, limits: Limits, **of: A
         samples=tuple(samples),
         **of,
     )
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """No pauses of Python's own; `gc.collect` runs between rounds."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

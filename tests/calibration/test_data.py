@@ -177,7 +177,8 @@ def test_what_was_measured_otherwise_does_not_extend(changes: dict[str, Any], me
 
 def test_the_version_of_roofline_is_not_material() -> None:
     versions = {**ENVIRONMENT["versions"], "roofline": "0.2.0"}
-    make_calibration().merged(make_calibration(environment={**ENVIRONMENT, "versions": versions}))
+    merged = make_calibration().merged(make_calibration(environment={**ENVIRONMENT, "versions": versions}))
+    assert merged.ops.key.tolist() == make_calibration().ops.key.tolist()
 
 
 ROWS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 20), max_size=8)
