@@ -98,17 +98,23 @@ LAYOUTS: Mapping[str, Callable[[Tensor, list[Tensor]], Tensor]] = {
 
 def with_tensors(given: Any, replace: Callable[[Tensor], Any]) -> Any:
     """A copy of any nest of containers and plain objects, with each tensor replaced."""
-    twins: dict[int, Any] = {}  # by identity: objects may be shared, or hold themselves
+    return tree_map(_Leaf(replace), given)
 
-    def leaf(item: Any) -> Any:
+
+class _Leaf:
+    """What a leaf of the nest is in the copy. No closure, which would hold itself until garbage is searched for."""
+
+    def __init__(self, replace: Callable[[Tensor], Any]) -> None:
+        self.replace = replace
+        self.twins: dict[int, Any] = {}  # by identity: objects may be shared, or hold themselves
+
+    def __call__(self, item: Any) -> Any:
         if isinstance(item, Tensor):
-            return replace(item)
+            return self.replace(item)
         if isinstance(item, (*PLAIN, nn.Module, type)) or not hasattr(item, "__dict__"):
             return item
-        if id(item) not in twins:
-            twin = twins[id(item)] = copy.copy(item)  # a dataclass, a namespace, a mapping of its own kind
+        if id(item) not in self.twins:
+            twin = self.twins[id(item)] = copy.copy(item)  # a dataclass, a namespace, a mapping of its own kind
             for name, value in vars(item).items():
-                object.__setattr__(twin, name, tree_map(leaf, value))
-        return twins[id(item)]
-
-    return tree_map(leaf, given)
+                object.__setattr__(twin, name, tree_map(self, value))
+        return self.twins[id(item)]

@@ -23,16 +23,16 @@ TABLES = frozenset(
 def named_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Every path through the tree of modules, so a shared module once for each of its parents."""
     found: list[tuple[str, nn.Module]] = []
-
-    def walk(name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> None:
-        found.append((name, module))
-        for key, child in module._modules.items():
-            if child is not None and child not in above:
-                inside = key == "_orig_mod"  # paths are as they are without torch.compile
-                walk(name if inside else f"{name}.{key}" if name else key, child, (*above, module))
-
-    walk("", model, ())
+    _walk(found, "", model, ())
     return found
+
+
+def _walk(found: list[tuple[str, nn.Module]], name: str, module: nn.Module, above: tuple[nn.Module, ...]) -> None:
+    found.append((name, module))
+    for key, child in module._modules.items():
+        if child is not None and child not in above:
+            inside = key == "_orig_mod"  # paths are as they are without torch.compile
+            _walk(found, name if inside else f"{name}.{key}" if name else key, child, (*above, module))
 
 
 @contextmanager
