@@ -1,12 +1,11 @@
 """How accurate predictions on this machine are: the tables of docs/accuracy.md.
 
-    python benchmarks/accuracy.py [--mode MODE] [--budget SECONDS] [--longest SECONDS] [--max-time SECONDS] [--every N]
-                                  [--write]
+    python benchmarks/accuracy.py [--mode MODE] [--budget SECONDS] [--max-time SECONDS] [--every N] [--write]
 
-Calibrates for as long as `--longest`, of which `--budget` counts as the calibration that is judged; freezes its
-predictions of all test rows, measures these in two processes, and joins. What the rest of the calibration and the parts
-of the estimator are worth is judged by the same measurements. `--out` keeps the calibrations and the validation. Other
-modes than eager have three tables alone.
+Calibrates for `--budget`; freezes the predictions of all test rows, measures these in two processes, and joins. In
+eager mode it calibrates anew for each budget of a curve, too, and what that and the parts of the estimator are worth is
+judged by the same measurements. `--out` keeps the calibrations and the validation. Other modes than eager have three
+tables alone.
 """
 
 from __future__ import annotations
@@ -29,14 +28,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script's path starts at its own folder
 
 from benchmarks._harness import filled, markdown
-from benchmarks.networks import TEST_ROWS, TIMM_ROWS
+from benchmarks.networks import FRESH, TEST_ROWS, TIMM_ROWS
 from roofline.calibration.ablations import ablations
 from roofline.calibration.collect import MODES, Request, calibrate, usual_budget_s
-from roofline.calibration.data import Calibration, OpTimes, WholeTimes
+from roofline.calibration.data import Calibration
 from roofline.calibration.estimators import Estimator, best, estimators
 from roofline.calibration.file import load, save
+from roofline.calibration.physics import nonnegative_fit
 from roofline.calibration.profile import profile_of
 from roofline.graph import Graph
+from roofline.layers import lower
 from roofline.output import write_text
 from roofline.profiles import load_profile
 from roofline.units import shape
@@ -46,38 +47,27 @@ from roofline.validation_statistics import Statistics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"
-CURVE_S = (30.0, 120.0, 240.0, 600.0)  # seconds of calibration, as far as the longest goes
+CURVE_S = (30.0, 600.0)  # seconds of calibration beside the usual
 PARTS_OF_OTHER_MODES = ("setting", "estimators", "worst")
 WORST = 12
 LEAST_SHARE = 0.002  # of the time of all layers, of a kernel class that is listed
-
-
-def first_networks(calibration: Calibration, count: int) -> Calibration:
-    """A calibration as it would be, had it ended after so many networks."""
-    names = calibration.wholes.network.tolist()[:count]
-
-    def kept(table: Any, kind: Any) -> Any:
-        rows = np.isin(table.network, names)
-        return kind(**{name: getattr(table, name)[rows] for name in kind.__dataclass_fields__})
-
-    return replace(calibration, ops=kept(calibration.ops, OpTimes), wholes=kept(calibration.wholes, WholeTimes))
 
 
 def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value * 100:.{digits}f} %"
 
 
-STATISTICS = ("n", "median", "mean", "p90", "within 5 %", "within 10 %", "within 20 %", "bias", "Spearman")
+STATISTICS = ("n", "median", "mean", "p90", "within 5 %", "within 10 %", "within 20 %", "bias", "Spearman", "Kendall")
 
 
 def statistics_cells(found: Mapping[str, Any], n: int) -> list[str]:
     shares = [percent(found[f"within_{most}"], 0) for most in (5, 10, 20)]
     low, high = found["within_10_ci95"]
     shares[1] += f" ({low * 100:.0f} to {high * 100:.0f})"
-    rank = found["spearman"]
+    ranks = ["-" if found[name] is None else f"{found[name]:.3f}" for name in ("spearman", "kendall")]
     return [
         str(n), percent(found["median_error"]), percent(found["mape"]), percent(found["p90_error"]), *shares,
-        percent(found["bias"]), "-" if rank is None else f"{rank:.3f}",
+        percent(found["bias"]), *ranks,
     ]  # fmt: skip
 
 
@@ -105,21 +95,24 @@ def setting(validation: Validation, calibration: Calibration, took_s: float) -> 
     )
 
 
-def estimator_table(validation: Validation) -> str:
+def estimator_table(validation: Validation, steady: Sequence[Row], graphs: Sequence[Graph]) -> str:
     rows = []
     for name in validation.estimators:
         summary = validation.summary(name)
-        steady = summary["steady"]
-        rows.append([f"{name}, steady rows", *statistics_cells(steady, steady["n"])])
+        rows.append([f"{name}, steady rows", *statistics_cells(summary["steady"], summary["steady"]["n"])])
+    regressed = judged(steady, regressed_s(steady, graphs))
+    rows.append(["three constants of the measured rows of other families, steady rows", *regressed])
     summary = validation.summary()
     rows.append([f"**{validation.judged}, decided rows**", *statistics_cells(summary, summary["decided"])])
-    for of_timm in (False, True):
-        models = [
-            model for model in validation.models if model.predicted.asked.reference.startswith("timm:") == of_timm
-        ]
+    parts: dict[str, Callable[[str], bool]] = {
+        "of the zoo and benchmarks/networks": lambda reference: not reference.startswith("timm:"),
+        "of timm": lambda reference: reference.startswith("timm:"),
+        "first measured here": lambda reference: reference in FRESH,
+    }
+    for which, belongs in parts.items():
+        models = [model for model in validation.models if belongs(model.predicted.asked.reference)]
         part = replace(validation, models=tuple(models)).summary()
-        if part["decided"] < summary["decided"]:
-            which = "of timm" if of_timm else "of the zoo and benchmarks/networks"
+        if 0 < part["decided"] < summary["decided"]:
             rows.append([f"{validation.judged}, decided rows {which}", *statistics_cells(part, part["decided"])])
     covered = ", ".join(
         f"{level} %: {percent(summary[f'coverage_{level}'], 0)} (median width {percent(summary[f'width_{level}'], 0)})"
@@ -131,6 +124,23 @@ def estimator_table(validation: Validation) -> str:
         + " the same. Decided rows leave out those, too, whose measurement straddles the limit for this estimator."
         + f"\n\nCoverage of the intervals of {validation.judged}, decided rows: {covered}."
     )
+
+
+def regressed_s(rows: Sequence[Row], graphs: Sequence[Graph]) -> list[float]:
+    """Three constants, on MACs, activation bytes and ops, fitted to the measured rows of all other families."""
+    tables = [lower(graph, fusion="none", dtype="fp32") for graph in graphs]
+    ops = [sum(not op.is_view for op in graph.ops) for graph in graphs]
+    columns = np.array(
+        [(table.macs.sum(), table.activation_bytes.sum(), count) for table, count in zip(tables, ops, strict=True)],
+        dtype=np.float64,
+    )
+    measured_s = np.array([row.measured_s for row in rows])
+    family = np.array([row.model.family for row in rows])
+    found = np.zeros(len(rows))
+    for name in set(family.tolist()):
+        left = family == name
+        found[left] = columns[left] @ nonnegative_fit(columns[~left], measured_s[~left])
+    return [float(each) for each in found]
 
 
 def kernel_table(validation: Validation) -> str:
@@ -164,14 +174,12 @@ def ablation_table(calibration: Calibration, rows: Sequence[Row], graphs: Sequen
     return markdown(["estimator", *STATISTICS], lines)
 
 
-def budget_table(longest: Calibration, seconds: float, rows: Sequence[Row], graphs: Sequence[Graph]) -> str:
+def budget_table(made: Mapping[float, Calibration], rows: Sequence[Row], graphs: Sequence[Graph]) -> str:
     lines = []
-    for budget_s in (each for each in CURVE_S if each <= seconds):
-        part = first_networks(longest, max(5, round(budget_s / seconds * len(longest.wholes))))
-        estimator = best(estimators(part, None))
-        cells = judged(rows, predictions_of(estimator, graphs))
+    for budget_s, part in sorted(made.items()):
+        cells = judged(rows, predictions_of(best(estimators(part, None)), graphs))
         lines.append([f"{budget_s:.0f} s", str(len(part.wholes)), f"{len(part.ops):,}", *cells])
-    return markdown(["about", "networks", "kernel calls", *STATISTICS], lines)
+    return markdown(["budget", "networks", "kernel calls", *STATISTICS], lines)
 
 
 def worst_table(validation: Validation) -> str:
@@ -192,9 +200,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--mode", default="eager", choices=MODES)
     parser.add_argument("--budget", type=float, help="seconds of the calibration that is judged")
     parser.add_argument(
-        "--longest", type=float, help="seconds of the longest calibration; five times as long in eager mode"
-    )
-    parser.add_argument(
         "--max-time", type=float, default=3.0, help="seconds of timing each row in each process, at most"
     )
     parser.add_argument("--every", type=int, default=1, help="take only every so manieth test row")
@@ -207,10 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.chdir(ROOT)  # the references of the rows are relative to it
     out.mkdir(parents=True, exist_ok=True)
     budget_s = given.budget or usual_budget_s(given.mode)
-    longest_s = given.longest or budget_s * (5 if given.mode == "eager" else 1)
-    longest = _calibration(out / "longest.npz", longest_s, given.mode)
-    count = max(5, round(len(longest.wholes) * budget_s / longest_s))
-    calibration = first_networks(longest, count)
+    curve_s = CURVE_S if given.mode == "eager" else ()
+    made_in = {each: _calibration(out / f"{each:.0f}s.npz", each, given.mode) for each in (budget_s, *curve_s)}
+    calibration = made_in[budget_s]
     save(calibration, out / "local.calibration.npz")
     write_text(out / "local.yaml", profile_of(calibration, "local", file="local.calibration.npz"))
     hardware = load_profile(out / "local.yaml")
@@ -228,14 +232,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     write_text(out / "validation.json", json.dumps(validation.to_dict()))
     steady = [row for row in validation.of(validation.judged) if not row.unfit]
-    graphs = [graph_of(row.model.asked)[1] for row in steady] if given.mode == "eager" else []
+    graphs = [graph_of(row.model.asked)[1] for row in steady]
     parts: dict[str, Callable[[], str]] = {
         "setting": lambda: setting(validation, calibration, budget_s),
-        "estimators": lambda: estimator_table(validation),
+        "estimators": lambda: estimator_table(validation, steady, graphs),
         "families": lambda: family_table(validation),
         "kernels": lambda: kernel_table(validation),
         "ablations": lambda: ablation_table(calibration, steady, graphs, validation.judged),
-        "budget": lambda: budget_table(longest, longest_s, steady, graphs),
+        "budget": lambda: budget_table(made_in, steady, graphs),
         "worst": lambda: worst_table(validation),
     }
     if given.mode != "eager":

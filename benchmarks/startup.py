@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "python -c 'import roofline'": (sys.executable, "-c", "import roofline"),
 }
 LIGHT = ("roofline --help", "roofline models", "roofline hw", "python -c 'import roofline'")
-HEAVY = ("torch", "torch._dynamo", "sympy", "numpy", "pandas", "pydantic")  # what a slow start is made of
+HEAVY = ("torch", "torch._dynamo", "sympy", "numpy", "pandas", "sklearn", "scipy", "pydantic")  # slow starts
 
 
 def start(command: Sequence[str], folder: str, **variables: str) -> str:

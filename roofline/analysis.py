@@ -258,6 +258,7 @@ class Analysis:
                 for row in self.rows()
             ],
             "estimates": None if self.estimates is None else self.estimates.to_list(),
+            "warnings": [] if self.estimates is None else list(self.estimates.warnings),
             "present": None
             if self.present is None
             else {**self.present.to_dict(), "latency_s": self.present_latency_s},
@@ -423,7 +424,7 @@ def analyze(
     if needs_graph:
         from roofline.calibration.predicting import estimate, predicted
 
-        estimates = estimate(traced(), layers, hardware, estimator)
+        estimates = estimate(traced(), layers, hardware, estimator, cached=cached)
         prediction = predicted(prediction, estimates)
     return Analysis(
         reference=model if isinstance(model, str) else name,

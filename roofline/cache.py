@@ -1,14 +1,8 @@
 """A cache of layer tables in the user's cache directory, so that a second look at a model imports no torch.
 
-One file an entry, named by the SHA-256 of all that its table depends on (`key_of`). It holds a line that says what it
-is, the SHA-256 of the rest, and the rest: JSON, compressed. There is nothing in it to be run. Each is written beside
-its place and renamed into it, so that a reader finds all of it or nothing, whoever else writes; the last one wins, and
-all write the same. What is damaged, of another format or not to be read is as good as absent, and what cannot be
-written is not kept: the cache never makes a command fail. `MAX_BYTES` bound it; what was not used for the longest time
-goes first.
-
-    ROOFLINE_CACHE_DIR    another place
-    ROOFLINE_NO_CACHE     neither read nor write, unless a command or a call asks for it
+One entry a table, under the SHA-256 of all that it depends on (`key_of`): JSON, compressed. `roofline.cache_folder` has
+where entries are, how they are written, and how many are kept. One that is damaged, or made from files that have
+changed, is as good as absent.
 """
 
 from __future__ import annotations
@@ -19,13 +13,10 @@ import json
 import operator
 import os
 import platform
-import re
 import sys
 import sysconfig
-import tempfile
-import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cache
@@ -37,19 +28,10 @@ import numpy as np
 
 import roofline
 from roofline import models
-from roofline.errors import OutputError
+from roofline.cache_folder import MAX_ENTRY_BYTES, TABLES, is_off, read, source_digest, was_used, write
 from roofline.layers import COLUMNS, LayerTable, UncountedOp
 from roofline.loading.references import HUGGING_FACE, library_of
 
-MAX_BYTES = 64 * 2**20  # of all entries: a network of 300 layers takes some 10 kB
-MAX_ENTRY_BYTES = 64 * 2**20  # of one, as JSON: a table of a hundred thousand layers
-KEPT_SHARE = 7 / 8  # of MAX_BYTES, once that is exceeded, so that not every entry that follows must make room
-STALE_S = 3600.0  # no writer takes so long: what it left behind was not finished
-
-HEAD = b"roofline layer table 1\n"
-SUFFIX = ".layers"
-_DIGEST_BYTES = hashlib.sha256().digest_size
-_OURS = re.compile(r"[0-9a-f]{64}(\.\w+)?" + re.escape(SUFFIX))  # in the middle: what is not finished
 _INT_COLUMNS = ("macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes", "external_bytes")
 _SHAPE_COLUMNS = ("input_shape", "output_shape", "kernel")
 _NOT_OWN = ("roofline", "__main__", "__mp_main__")  # modules of which the last two are the command itself
@@ -58,6 +40,8 @@ _NO_ENTRY = (  # what reading one raises that is damaged, or made from what is n
     OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, zlib.error,
     metadata.PackageNotFoundError,
 )  # fmt: skip
+_FILES_OF_ENTRIES: set[str] = set()  # what tables that were found here were made from: as good as imported
+_PACKAGES_OF_ENTRIES: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -87,8 +71,8 @@ def key_of(
 
     That is the SHA-256 of the reference, of how it is built and lowered, of the versions of roofline, Python, torch and
     the library it is from, of the source files of roofline and its zoo, and of whether files of the library have
-    changed. Nothing is imported to find it. What a file
-    of the user's own says is not in it: the entry knows the files it was made from (`store`).
+    changed. Nothing is imported to find it. What a file of the user's own says is not in it: the entry knows the files
+    it was made from (`store`).
 
     Args:
         reference: Of a model, as in `roofline.loading`.
@@ -97,7 +81,7 @@ def key_of(
         wanted: True to cache files of the user's own too, False to cache nothing; None for the zoo and for libraries,
             unless the environment has ROOFLINE_NO_CACHE.
     """
-    if wanted is False or (wanted is None and is_off()):
+    if is_off(wanted):
         return None
     if models.knows(reference):
         name, packages = models.find(reference).name, ["torch"]
@@ -120,11 +104,6 @@ def key_of(
         return None
     parts = (name, plain, versions, platform.python_version(), roofline.__version__, _source_digest())
     return hashlib.sha256(repr(parts).encode("utf-8", errors="surrogateescape")).hexdigest()
-
-
-def is_off() -> bool:
-    """Whether the environment says so."""
-    return os.environ.get("ROOFLINE_NO_CACHE", "") not in ("", "0")
 
 
 def _is_plain(value: Any) -> bool:
@@ -158,12 +137,12 @@ def _state(library: str) -> str:
 
 def _located(reference: str) -> str:
     """A reference to the user's own, with where Python would look for it."""
-    file = _own_file(reference)
+    file = own_file(reference)
     place = [str(file.resolve())] if file is not None else [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
     return "\n".join([reference, *place])
 
 
-def _own_file(reference: str) -> Path | None:
+def own_file(reference: str) -> Path | None:
     """The file that a reference names; None where it names a module."""
     if reference.startswith(f"{HUGGING_FACE}:"):
         path = Path(reference.removeprefix(f"{HUGGING_FACE}:"))
@@ -179,20 +158,20 @@ def _source_digest() -> str:
     """Of roofline's own files: all but those that only draw, and the commands."""
     own = Path(__file__).parent
     folders = {"": own, "loading": own / "loading", "exported": own / "exported"}
-    folders["models"] = Path(models.__file__).parent
-    digest = hashlib.sha256()
-    for name, folder in folders.items():
-        for file in sorted(folder.glob("*.py")):
-            content = file.read_bytes()
-            digest.update(f"{name}/{file.name} {len(content)}\n".encode())
-            digest.update(content)
-    return digest.hexdigest()
+    return source_digest(folders | {"models": Path(models.__file__).parent})
 
 
-def _made_from(reference: str) -> dict[str, dict[str, str]]:
-    """What the user's own model was made from: the files of all that Python has imported, and versions of packages."""
+def made_from(reference: str) -> dict[str, dict[str, str]]:
+    """What the user's own model was made from: the files of all that Python has imported, and versions of packages.
+
+    What its own imports were, Python does not tell, so it is those of the process; where its table was found in the
+    cache and nothing imported, it is what that was made from.
+
+    Returns:
+        ``files``, the SHA-256 of each by its absolute path, and ``versions``, of each installed package.
+    """
     library_folders = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
-    files, packages = [file for file in [_own_file(reference)] if file is not None], set()
+    files, packages = [file for file in [own_file(reference)] if file is not None], set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not Path(file).is_file() or name.partition(".")[0] in _NOT_OWN:
@@ -201,18 +180,27 @@ def _made_from(reference: str) -> dict[str, dict[str, str]]:
             packages.add(name.partition(".")[0])
         elif not file.startswith(library_folders):
             files.append(Path(file))
-    known = metadata.packages_distributions()
-    distributions = sorted({distribution for name in packages for distribution in known.get(name, ())})
+    files += filter(Path.is_file, map(Path, _FILES_OF_ENTRIES))
+    distributions = {distribution for name in packages for distribution in _distributions().get(name, ())}
     return {
         "files": {str(file.resolve()): _digest(file) for file in files},
-        "versions": {name: metadata.version(name) for name in distributions},
+        "versions": {name: _version(name) for name in sorted(distributions | _PACKAGES_OF_ENTRIES)},
     }
 
 
-def _is_as_it_was(made_from: Mapping[str, Mapping[str, str]]) -> bool:
-    return all(_digest(Path(file)) == digest for file, digest in made_from["files"].items()) and all(
-        metadata.version(name) == version for name, version in made_from["versions"].items()
-    )
+def is_as_it_was(made_from: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether all that `made_from` tells of is there and unchanged.
+
+    Raises:
+        PackageNotFoundError, or whatever else there is to say of what `made_from` has not made.
+    """
+    return all(
+        Path(file).is_file() and _digest(Path(file)) == digest for file, digest in made_from["files"].items()
+    ) and all(_version(name) == version for name, version in made_from["versions"].items())
+
+
+_version = cache(metadata.version)  # reading one takes a millisecond, and is done for some 40 of each model
+_distributions = cache(metadata.packages_distributions)
 
 
 def _digest(file: Path) -> str:
@@ -220,29 +208,19 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _is_own(reference: str) -> bool:
+def is_own(reference: str) -> bool:
+    """Whether it names the user's own: no network of the zoo or of a library."""
     return not models.knows(reference) and library_of(reference) is None
 
 
 # --- finding and keeping --------------------------------------------------------------------------------------------
 
 
-def folder() -> Path:
-    """Where the entries are."""
-    if given := os.environ.get("ROOFLINE_CACHE_DIR"):
-        return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("roofline")) / "layers"
-
-
 def find(key: str) -> LoweredModel | None:
     """The entry of this key, which is then the last one used; None where there is none that is whole and still true."""
-    path = folder() / f"{key}{SUFFIX}"
     try:
-        with path.open("rb") as file:
-            data = _decoded(file.read(MAX_ENTRY_BYTES))
-        if data["key"] != key or not _is_as_it_was(data["made_from"]):
+        data = _decoded(read(TABLES, key))
+        if not is_as_it_was(data["made_from"]):
             return None
         model = LoweredModel(
             name=data["name"],
@@ -252,144 +230,29 @@ def find(key: str) -> LoweredModel | None:
         )
     except _NO_ENTRY:
         return None
-    with suppress(OSError):
-        os.utime(path)
+    _FILES_OF_ENTRIES.update(data["made_from"]["files"])
+    _PACKAGES_OF_ENTRIES.update(data["made_from"]["versions"])
+    was_used(TABLES, key)
     return model
 
 
 def store(key: str, reference: str, model: LoweredModel) -> None:
-    """Keep an entry, and let go of the oldest where all together are too large. What goes wrong is no reason to fail.
+    """Keep an entry. What goes wrong is no reason to fail.
 
     An entry of the user's own also keeps what it was made from: the content of the file, and of every file outside the
     installed packages that Python has imported by now, and the versions of these packages.
     """
-    target = folder() / f"{key}{SUFFIX}"
     with suppress(OSError, TypeError, metadata.PackageNotFoundError):
-        made_from = _made_from(reference) if _is_own(reference) else {"files": {}, "versions": {}}
         data = _encoded(
             {
-                "key": key,
-                "made_from": made_from,
+                "made_from": made_from(reference) if is_own(reference) else {"files": {}, "versions": {}},
                 "name": model.name,
                 "input_shapes": model.input_shapes,
                 "input_source": model.input_source,
                 "layers": _table_data(model.layers),
             }
         )
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(target, data)
-        _make_room(target.parent)
-
-
-def _write(target: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f"{target.stem}.", suffix=SUFFIX, delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.close()  # Windows renames no open file
-            temporary.replace(target)
-        except BaseException:
-            file.close()
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _make_room(place: Path) -> None:
-    """Delete the entries that were not used for the longest time, where all together exceed `MAX_BYTES`."""
-    entries = list(_files(place))
-    for file in entries:
-        if file.is_unfinished and time.time() - file.used_at_s > STALE_S:
-            file.path.unlink(missing_ok=True)
-    size = sum(file.bytes for file in entries)
-    if size <= MAX_BYTES:
-        return
-    for file in sorted(entries, key=lambda file: file.used_at_s):
-        if size <= KEPT_SHARE * MAX_BYTES:
-            break
-        if not file.is_unfinished:
-            file.path.unlink(missing_ok=True)
-            size -= file.bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    path: Path
-    bytes: int
-    used_at_s: float
-    is_unfinished: bool
-
-
-def _files(place: Path) -> Iterator[_File]:
-    """Those of the folder that are the cache's; others it never touches."""
-    with os.scandir(place) as found:
-        for file in found:
-            if not (ours := _OURS.fullmatch(file.name)):
-                continue
-            with suppress(FileNotFoundError):  # another process has deleted it meanwhile
-                known = file.stat(follow_symlinks=False)
-                yield _File(
-                    path=Path(file.path),
-                    bytes=known.st_size,
-                    used_at_s=known.st_mtime,
-                    is_unfinished=ours[1] is not None,
-                )
-
-
-# --- what there is --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """What the cache holds.
-
-    Attributes:
-        folder: Where it is.
-        entries: How many.
-        bytes: Of all of them.
-    """
-
-    folder: Path
-    entries: int
-    bytes: int
-
-
-def contents() -> Contents:
-    """What there is.
-
-    Raises:
-        OutputError: The folder cannot be read.
-    """
-    place = folder()
-    files = _listed(place)
-    return Contents(
-        folder=place,
-        entries=sum(not file.is_unfinished for file in files),
-        bytes=sum(file.bytes for file in files),
-    )
-
-
-def clear() -> Contents:
-    """Delete all entries, and return what there was. Other files of the folder stay.
-
-    Raises:
-        OutputError: The folder cannot be read, or an entry not be deleted.
-    """
-    before = contents()
-    for file in _listed(before.folder):
-        try:
-            file.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot delete {file.path}: {error.strerror}") from error
-    return before
-
-
-def _listed(place: Path) -> list[_File]:
-    try:
-        return list(_files(place))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise OutputError(f"cannot read the cache {place}: {error.strerror}") from error
+        write(TABLES, key, data)
 
 
 # --- tables as bytes ------------------------------------------------------------------------------------------------
@@ -397,20 +260,15 @@ def _listed(place: Path) -> list[_File]:
 
 def _encoded(data: Mapping[str, Any]) -> bytes:
     text = json.dumps(data, separators=(",", ":"), default=operator.index)
-    body = zlib.compress(text.encode("ascii"), level=1)
-    return HEAD + hashlib.sha256(body).digest() + body
+    return zlib.compress(text.encode("ascii"), level=1)
 
 
-def _decoded(content: bytes) -> Any:
+def _decoded(body: bytes) -> Any:
     """What `_encoded` made bytes of.
 
     Raises:
         ValueError, zlib.error: These are not such bytes, or not all of them.
     """
-    start = len(HEAD) + _DIGEST_BYTES
-    head, digest, body = content[: len(HEAD)], content[len(HEAD) : start], content[start:]
-    if head != HEAD or hashlib.sha256(body).digest() != digest:
-        raise ValueError("no entry, or a damaged one")
     unpacked = zlib.decompressobj()
     text = unpacked.decompress(body, MAX_ENTRY_BYTES)
     if not unpacked.eof:

@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import roofline
-from roofline import cache, models
+from roofline import cache, cache_folder, models
 from roofline.analysis import analyze
-from roofline.cache import LoweredModel, clear, contents, find, key_of, store
+from roofline.cache import LoweredModel, find, key_of, store
+from roofline.cache_folder import MAX_BYTES, TABLES, clear, contents
 from roofline.errors import OutputError
 from roofline.layers import COLUMNS, KINDS, LayerTable, UncountedOp
 from roofline.lowering import lower_reference
@@ -483,7 +484,7 @@ def test_the_options_and_the_environment_say_whether(
 def test_the_place_is_the_users_cache_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ROOFLINE_CACHE_DIR")
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
-    assert cache.folder() == tmp_path / "roofline" / "layers"
+    assert cache_folder.folder() == tmp_path / "roofline"
 
 
 # --- what may happen to it --------------------------------------------------------------------------------------------
@@ -495,7 +496,7 @@ def path_of(folder: Path, key: str = "0" * 64) -> Path:
 
 def sealed(data: bytes) -> bytes:
     """With the head and the checksum that make it look whole."""
-    return cache.HEAD + hashlib.sha256(data).digest() + data
+    return TABLES.head + hashlib.sha256(b"0" * 64 + data).digest() + data
 
 
 class Harm:
@@ -513,8 +514,8 @@ DAMAGED: dict[str, bytes] = {
     "a list": sealed(zlib.compress(b"[]")),
     "nothing in it": sealed(zlib.compress(b"{}")),
     "nested": sealed(zlib.compress(b"[" * 200_000)),
-    "other types": sealed(zlib.compress(json.dumps({"key": "0" * 64, "made_from": 3}).encode())),
-    "another head": b"roofline layer table 2\n" + sealed(b"")[len(cache.HEAD) :],
+    "other types": sealed(zlib.compress(json.dumps({"made_from": 3}).encode())),
+    "another head": b"roofline layer table 2\n" + sealed(b"")[len(TABLES.head) :],
 }
 
 
@@ -613,11 +614,11 @@ def test_what_was_not_used_for_the_longest_time_goes_first(folder: Path, monkeyp
         os.utime(path_of(folder, key), (1000 + age, 1000 + age))
     assert find(keys[0]) is not None  # the oldest, and now the last one used
     size = path_of(folder, keys[0]).stat().st_size
-    monkeypatch.setattr(cache, "MAX_BYTES", 8 * size + size // 2)  # room for eight of the nine; 7/8 of it for seven
+    monkeypatch.setattr(cache_folder, "MAX_BYTES", 8 * size + size // 2)  # room for eight of nine; 7/8 of it for seven
     kept(small_table(), "f" * 64)
     left = {path.stem for path in folder.iterdir()}
     assert left == {keys[0], *keys[3:], "f" * 64}
-    assert contents().bytes <= cache.KEPT_SHARE * cache.MAX_BYTES
+    assert contents().bytes <= cache_folder.KEPT_SHARE * cache_folder.MAX_BYTES
 
 
 def test_only_what_is_the_caches_own_is_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -630,11 +631,11 @@ def test_only_what_is_the_caches_own_is_deleted(folder: Path, monkeypatch: pytes
     fresh.write_bytes(b"half of one")
     stale.write_bytes(b"half of one")
     os.utime(stale, (0, 0))
-    monkeypatch.setattr(cache, "MAX_BYTES", 0)
+    monkeypatch.setattr(cache_folder, "MAX_BYTES", 0)
     kept_none = LoweredModel(name="net", input_shapes=(), input_source="given", layers=small_table())
     store("0" * 64, MODEL, kept_none)
     assert set(folder.iterdir()) == {*others, fresh}  # another process may be writing it
-    monkeypatch.setattr(cache, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(cache_folder, "MAX_BYTES", 2**20)
     kept(small_table())
     before = clear()
     assert (before.entries, contents().entries, contents().bytes) == (1, 0, 0)
@@ -645,16 +646,23 @@ def test_only_what_is_the_caches_own_is_deleted(folder: Path, monkeypatch: pytes
 
 
 def test_the_command_shows_what_there_is_and_clears_it(command: Command, folder: Path) -> None:
-    assert command("cache").stdout == f"place    {folder}\nentries  0\nsize     0 B of at most 67.1 MB\n"
+    assert command("cache").stdout == (
+        f"place                {folder}\n"
+        "layer tables         0, 0 B\n"
+        "fitted calibrations  0, 0 B\n"
+        "all together         0 B of at most 67.1 MB\n"
+    )
     command("analyze", MODEL, "--hw", "pixel6_tpu")
-    size = sum(path.stat().st_size for path in folder.iterdir())
+    cache_folder.write(cache_folder.FITS, "0" * 64, b"of a calibration")
+    tables, fits = (sum(path.stat().st_size for path in folder.glob(f"*.{end}")) for end in ("layers", "fit"))
     data = json.loads(command("cache", "--format", "json").stdout)
     assert data == {
-        "folder": str(folder), "entries": 1, "bytes": size, "max_bytes": 64 * 2**20, "is_off": False,
-        "is_cleared": False,
+        "folder": str(folder), "entries": 2, "bytes": tables + fits,
+        "kinds": {"tables": {"entries": 1, "bytes": tables}, "fits": {"entries": 1, "bytes": fits}},
+        "max_bytes": MAX_BYTES, "is_off": False, "is_cleared": False,
     }  # fmt: skip
     cleared = command("cache", "--clear").stdout
-    assert "entries  1\n" in cleared
+    assert f"fitted calibrations  1, {fits} B\n" in cleared
     assert cleared.endswith("All of them are deleted.\n")
     assert list(folder.iterdir()) == []
 

@@ -1,11 +1,12 @@
 r"""Compiled networks: what libraries take, as measured or estimated, and a law of the loops that are generated.
 
-.. math:: T = s \sum_{i \in library} t_i + a + b\,\mathrm{library} + r\,\mathrm{runs}
+.. math:: T = s \sum_{i \in library} t_i + a + b\,\mathrm{library} + r\,\mathrm{runs} + g\,\mathrm{modules}
               + \sum_{loops} (l + c_1 \mathrm{moved} + c_2 \mathrm{reordered} + c_3 \mathrm{outer}
               + c_4 \mathrm{vector} + c_5 \mathrm{transcendental})
 
 No constant is below 0. They are fitted to networks that were compiled and timed as wholes, of which there are few,
-since compiling one takes 10 to 30 s. (`roofline.calibration.inductor` says what a loop is.)
+since compiling one takes 10 to 30 s: those of loops to what a profiler says the loops of each took, the others to the
+rest. (`roofline.calibration.inductor` says what a loop is.)
 """
 
 from __future__ import annotations
@@ -44,24 +45,32 @@ class CompiledLaw:
     networks: int
 
     @classmethod
-    def fit(cls, time_s: Floats, ops_s: Floats, terms: Floats) -> CompiledLaw:
-        """From m networks: their times, the sums of their library kernels, (m,), and terms, (m, len(WHOLE_TERMS))."""
+    def fit(cls, time_s: Floats, ops_s: Floats, columns: Floats) -> CompiledLaw:
+        """From m networks: their times, the sums of their library kernels, (m,), and `KEPT_TERMS` of each, (m, k)."""
         if not len(time_s):
             return cls(np.zeros(len(WHOLE_TERMS)), 1.0, 0)
-        constants = nonnegative_fit(np.column_stack([ops_s, terms]), time_s)
+        called, loops, loops_s = columns[:, :PER_NETWORK], columns[:, PER_NETWORK:-1], columns[:, -1]
+        rest_s = time_s - loops_s
+        constants = nonnegative_fit(np.column_stack([ops_s, called]), rest_s)
         enough = len(time_s) >= 2 * len(constants)
         composition = float(np.clip(constants[0], *COMPOSITION)) if enough else 1.0
-        if composition == constants[0]:
-            return cls(constants[1:], composition, len(time_s))
-        return cls(rest_fit(terms, time_s - composition * ops_s, time_s), composition, len(time_s))
+        of_calls = constants[1:]
+        if composition != constants[0]:
+            of_calls = rest_fit(called, rest_s - composition * ops_s, time_s)
+        of_loops = nonnegative_fit(loops, loops_s, weight=loops_s / time_s)
+        return cls(np.concatenate([of_calls, of_loops]), composition, len(time_s))
 
-    def whole_s(self, ops_s: Floats, terms: Floats) -> Floats:
-        """Seconds of m networks."""
-        return np.asarray(self.composition * ops_s + terms @ self.constants)
+    def whole_s(self, ops_s: Floats, columns: Floats) -> Floats:
+        """Seconds of m networks; of their columns, (m, k), the first are `WHOLE_TERMS`."""
+        return np.asarray(self.composition * ops_s + columns[:, : len(WHOLE_TERMS)] @ self.constants)
 
     def loops_s(self, loops: Floats) -> Floats:
         """Seconds of loops with such terms, (g, len(LOOP_TERMS))."""
         return np.asarray(loops @ self.constants[PER_NETWORK:])
+
+    def loops_of(self, columns: Floats) -> Floats:
+        """Seconds of all loops of m networks, with columns as `whole_s` takes them; (m,)."""
+        return np.asarray(columns[:, PER_NETWORK : len(WHOLE_TERMS)] @ self.constants[PER_NETWORK:])
 
     def parts_s(self, ops_s: float, whole: Floats) -> dict[str, float]:
         """Seconds of a network beside its library kernels and its loops, by what they are for."""

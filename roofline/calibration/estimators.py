@@ -278,12 +278,16 @@ def layer_rows(graph: Graph, kernels: Kernels) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def estimators(calibration: Calibration | None, hardware: Hardware | None) -> dict[str, Estimator]:
+def estimators(
+    calibration: Calibration | None, hardware: Hardware | None, *, cached: bool | None = None
+) -> dict[str, Estimator]:
     """All estimators there are, by name, in the order of `NAMES`.
 
     Args:
         calibration: Of this machine; None: then there is only the roofline.
         hardware: A profile; None: then there is no roofline.
+        cached: Whether what was fitted is taken from the cache and kept there: False for neither, None unless the
+            environment has ROOFLINE_NO_CACHE.
 
     Raises:
         CalibrationError: The calibration is too small, or of another version.
@@ -299,7 +303,7 @@ def estimators(calibration: Calibration | None, hardware: Hardware | None) -> di
                 "the calibration was made by another version of roofline, which described kernels by other terms: "
                 "make it again with 'roofline calibrate'"
             )
-        fitted = fit(calibration)
+        fitted = fit(calibration, cached)
         missing = (fitted.why_not_learned,) if fitted.why_not_learned else ()
         found["calibrated"] = _by_mode("calibrated", fitted, missing)
         if not missing:

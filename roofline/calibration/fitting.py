@@ -37,7 +37,7 @@ FEWEST_OPS = 20  # kernel calls below which nothing is fitted
 FEWEST_LEARNED, FEWEST_NETWORKS = 60, 3  # kernel calls and networks below which nothing is learned
 MOST_OFTEN = 16.0  # times that a kernel call counts as much as one that ran once
 OWN_SHARE = 0.1  # of a network's time, in kernel calls kept with it, from which on it tells how far off a whole is
-MOST_OFF = 4.0  # times that the loops of a network count as off at most: where they take little, all of it is noise
+MOST_OFF = 4.0  # times that the loops of a network count as off at most: of the shortest, most of it is noise
 SHORTEST_S = 2e-7  # what a timer says less of than this is noise; a view alone takes 5e-7 or more
 INSTALL = "pip install 'roofline-profiler[learn]'"
 
@@ -99,6 +99,7 @@ def _one_blas_thread() -> Iterator[None]:
     if find_spec("threadpoolctl") is None:  # it comes with scikit-learn
         yield
         return
+    import scipy.linalg  # noqa: F401  # its library of products is its own, and what is loaded later is not limited
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
@@ -106,9 +107,24 @@ def _one_blas_thread() -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)  # by identity: the arrays of a calibration do not change
+def fit(calibration: Calibration, cached: bool | None = None) -> Fitted:
+    """Fit laws, host terms, the learned correction and intervals, or find them in the cache.
+
+    Args:
+        calibration: What was measured.
+        cached: False to read and keep nothing; None unless the environment has ROOFLINE_NO_CACHE.
+
+    Raises:
+        CalibrationError: There are too few kernel calls for anything.
+    """
+    from roofline.calibration.fitted_cache import kept
+
+    return kept(calibration, _fit, cached)
+
+
 @_one_blas_thread()
-def fit(calibration: Calibration) -> Fitted:
-    """Fit laws, host terms, the learned correction and intervals; a few seconds for 3000 kernel calls.
+def _fit(calibration: Calibration) -> Fitted:
+    """Fit all of it; a few seconds for 3000 kernel calls.
 
     Raises:
         CalibrationError: There are too few kernel calls for anything.
@@ -165,7 +181,7 @@ def _composing(calibration: Calibration) -> tuple[type[Host | CompiledLaw | TwoC
     is_cuda = calibration.environment.get("device", {}).get("type") == "cuda"
     if not is_compiled and not is_cuda:
         return Host, counts
-    wanted = inductor.WHOLE_TERMS if is_compiled else clocks.WHOLE_TERMS
+    wanted = inductor.KEPT_TERMS if is_compiled else clocks.WHOLE_TERMS
     if calibration.composed is None or calibration.whole_terms != wanted:
         raise CalibrationError(
             "the calibration does not hold what networks compose of in its mode, as it was made by another version of "
@@ -184,8 +200,18 @@ def _often(ops: OpTimes) -> Floats:
     was found by comparing predictions with two measurements of docs/accuracy.md, by two calibrations: it took half of
     the bias away.
     """
-    often = np.minimum(ops.samples / max(int(ops.samples.min()), 1), MOST_OFTEN) ** 2
+    often = np.minimum(_runs(ops), MOST_OFTEN) ** 2
     return np.asarray(often / often.mean())
+
+
+def _runs(ops: OpTimes) -> Floats:
+    """How often each kernel call runs within networks, (n,), by its samples.
+
+    Most calls run once, so the commonest number of samples is that of the rounds. Where a busy machine had samples left
+    out, some have fewer.
+    """
+    samples, calls = np.unique(ops.samples, return_counts=True)
+    return np.asarray(np.maximum(ops.samples / samples[np.argmax(calls)], 1.0))
 
 
 def folds(network: NDArray[np.str_]) -> NDArray[np.int64]:
@@ -272,7 +298,7 @@ def _intervals(
     from roofline.calibration.inductor import LOOP, is_library
 
     counts = is_library(ops.kernel, ops.terms) if law is CompiledLaw else np.ones(len(ops.time_s), dtype=bool)
-    often = ops.samples / max(int(ops.samples.min()), 1)  # blocks repeat: once each, a network's time is another
+    often = _runs(ops)  # blocks repeat: once each, a network's time is another
     time_s, op_s = ops.time_s * often, op_s * often
     groups = np.full(len(ops.time_s), -1, dtype=np.intp)
     errors: list[float] = []
@@ -294,35 +320,24 @@ def _intervals(
         ops_s = wholes.ops_s[[number]] * op_s[own].sum() / own_s
         groups[own] = len(errors)
         known_s = float(whole.whole_s(wholes.ops_s[[number]], columns[[number]])[0])
-        composing.append(float(np.log(wholes.time_s[number] / known_s)))
         errors.append(float(np.log(wholes.time_s[number] / whole.whole_s(ops_s, columns[[number]])[0])))
-        if law is CompiledLaw:
-            expected_s, rest_s = (
-                float(whole.whole_s(s, columns[[number]])[0]) for s in (0 * ops_s, wholes.ops_s[[number]])
-            )
-            rest_s = wholes.time_s[number] - (rest_s - expected_s)
-            loops.append((expected_s, float(np.log(np.clip(rest_s / expected_s, 1 / MOST_OFF, MOST_OFF)))))
-    if not loops:
-        return Intervals.of(
-            ops.kernel,
-            np.log(time_s / op_s),
-            groups=groups,
-            op_s=time_s,
-            whole_log_error=np.array(errors),
-            is_unmeasured=is_unmeasured,
-            composing=float(np.sqrt(np.mean(np.square(composing)))) if composing else 0.0,
-        )
-    loop_s, loop_error = np.array(loops).T
-    return for_few(
-        Intervals.of(
-            np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),
-            np.concatenate([np.log(time_s / op_s), loop_error]),
-            groups=np.concatenate([groups, np.arange(len(loops))]),
-            op_s=np.concatenate([time_s, loop_s]),
-            whole_log_error=np.array(errors),
-            is_unmeasured=np.concatenate([is_unmeasured, np.zeros(len(loops), dtype=bool)]),
-        )
+        if isinstance(whole, CompiledLaw):
+            loops_s, estimated_s = float(columns[number, -1]), float(whole.loops_of(columns[[number]])[0])
+            loops.append((loops_s, float(np.log(np.clip(loops_s / estimated_s, 1 / MOST_OFF, MOST_OFF)))))
+            known_s += loops_s - estimated_s
+        composing.append(float(np.log(wholes.time_s[number] / known_s)))
+    off_by = float(np.sqrt(np.mean(np.square(composing)))) if composing else 0.0
+    loop_s, loop_error = np.array(loops).reshape(-1, 2).T
+    found = Intervals.of(
+        np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),
+        np.concatenate([np.log(time_s / op_s), loop_error]),
+        groups=np.concatenate([groups, np.arange(len(loops))]),
+        op_s=np.concatenate([time_s, loop_s]),
+        whole_log_error=np.array(errors),
+        is_unmeasured=np.concatenate([is_unmeasured, np.zeros(len(loops), dtype=bool)]),
+        composing=off_by,
     )
+    return for_few(found) if loops else found
 
 
 def _calls(wholes: WholeTimes) -> Floats:

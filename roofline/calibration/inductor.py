@@ -41,7 +41,9 @@ LOOP_TERMS = (
     "vector_ops",
     "transcendentals",
 )
-WHOLE_TERMS = ("calls", "library_calls", "runs", *LOOP_TERMS)  # of a network: its loops summed
+# Of a network: its loops summed. Before each call Dynamo checks, module by module, that nothing changed.
+WHOLE_TERMS = ("calls", "library_calls", "runs", "module_calls", *LOOP_TERMS)
+KEPT_TERMS = (*WHOLE_TERMS, "loops_s")  # what a calibration keeps of each: how long its loops took, too
 LIBRARY = frozenset("gemm gemm_skinny gemv bmm sdpa sdpa_math lstm recurrent".split()) | {
     FALLBACK
 }  # and all convolutions
@@ -71,7 +73,7 @@ class Compiled:
     @property
     def whole(self) -> Floats:
         """The terms of the network; (len(WHOLE_TERMS),)."""
-        return np.array([1.0, self.is_library.sum(), self.runs, *self.loops.sum(axis=0)])
+        return np.array([1.0, self.is_library.sum(), self.runs, self.kernels.module_calls, *self.loops.sum(axis=0)])
 
     @property
     def is_cut(self) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roofline.calibration.layouts import layout_of
 from roofline.calibration.risks import risks
-from roofline.calibration.work import BASES, FALLBACK, Work, item_bytes, work_of
+from roofline.calibration.work import BASES, CACHE_BYTES, FALLBACK, Work, item_bytes, work_of
 from roofline.count import Cost, cost
 from roofline.graph import Graph, Op, Value
 
@@ -35,17 +35,17 @@ TERMS: tuple[str, ...] = (
     "weight_bytes",  # of parameters and buffers
     "reorder_bytes",  # read and written to bring activations into another layout and back, within the op
     "ragged_bytes",  # of these, of tensors whose channels do not fill the blocks of the other layout
-    "scratch_bytes",  # written and read again within the op: unrolled windows, scores of an attention
+    "aliased_bytes",  # of weights that are reordered from rows that lie a multiple of `PAGE_BYTES` apart
+    "scratch_bytes",  # written and read again within the op: unrolled windows, scores of an attention, state weights
     "taps",  # of windows: output positions times the kernel's size; of a pooling by channel
     "rows",  # independent runs of the inner loop: pixels, rows of a matrix or a norm, matrices of a batch, time steps
-    "large_bytes",  # of the footprint, beyond `CACHE_BYTES`
+    "large_bytes",  # of the footprint, beyond `CACHE_BYTES`, and of what is read again each step
     "fresh_bytes",  # of outputs for which the allocator asks the operating system each time
 )
 KERNELS: tuple[str, ...] = tuple(
     f"{base}{split}" for base in BASES for split in ("", "/strided", "/copied") if split != "/copied" or "conv" in base
 )
 
-CACHE_BYTES = 2 << 20  # L2 of two cores of 1 MiB (Skylake-SP), of one of Sapphire Rapids; a kink that need not be exact
 FRESH_BYTES = 32 << 20  # glibc's largest threshold for mmap on 64 bits: mallopt(3), M_MMAP_THRESHOLD
 
 
@@ -121,10 +121,11 @@ def _terms(op: Op, item: Cost | None, work: Work) -> tuple[float, ...]:
         if moved > FRESH_BYTES and value.storage not in footprint:
             fresh_bytes += moved
         footprint[value.storage] = max(moved, footprint.get(value.storage, 0))
+    large_bytes = max(0, sum(footprint.values()) - CACHE_BYTES) + work.spilled_bytes
     return (
         1, item.macs, work.padded_macs or item.macs, work.elements, item.vector_ops, work.transcendentals,
-        read_bytes, written_bytes, weight_bytes, work.reorder_bytes, work.ragged_bytes, work.scratch_bytes, work.taps,
-        work.rows, max(0, sum(footprint.values()) - CACHE_BYTES), fresh_bytes,
+        read_bytes, written_bytes, weight_bytes, work.reorder_bytes, work.ragged_bytes, work.aliased_bytes,
+        work.scratch_bytes, work.taps, work.rows, large_bytes, fresh_bytes,
     )  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from roofline.calibration.forest import Forest
 from roofline.calibration.kernels import KERNELS
 
 Floats = NDArray[np.float64]
@@ -40,14 +40,14 @@ class Learners:
 
     Attributes:
         names: Of the terms.
-        trees, direct: scikit-learn's regressors.
+        trees, direct: The forests, as arrays.
         smooth: The ridge regressions by class.
     """
 
     names: tuple[str, ...]
-    trees: Any
+    trees: Forest
     smooth: Mapping[str, _Ridge]
-    direct: Any
+    direct: Forest
 
     @classmethod
     def fit(
@@ -76,9 +76,9 @@ class Learners:
                 smooth[name] = _Ridge.fit(sizes[rows], residual[rows], often[rows])
         return cls(
             names,
-            trees=ExtraTreesRegressor(**TREES).fit(x, residual, often),
+            trees=Forest.of(ExtraTreesRegressor(**TREES).fit(x, residual, often)),
             smooth=smooth,
-            direct=ExtraTreesRegressor(**TREES).fit(x, np.log(time_s), often),
+            direct=Forest.of(ExtraTreesRegressor(**TREES).fit(x, np.log(time_s), often)),
         )
 
     def corrections(self, kernel: NDArray[np.str_], terms: Floats, physics_s: Floats) -> Floats:
@@ -86,26 +86,13 @@ class Learners:
         found = np.zeros((len(kernel), len(CANDIDATES)))
         if len(kernel):
             x = features(self.names, kernel, terms, physics_s)
-            found[:, 0] = mean_of_trees(self.trees, x)
-            found[:, 2] = mean_of_trees(self.direct, x) - np.log(physics_s)
+            found[:, 0] = self.trees.predict(x)
+            found[:, 2] = self.direct.predict(x) - np.log(physics_s)
             sizes = np.log2(1 + terms)
             for name in set(kernel.tolist()) & set(self.smooth):
                 rows = kernel == name
                 found[rows, 1] = self.smooth[name].predict(sizes[rows])
         return found
-
-
-def mean_of_trees(forest: Any, x: Floats) -> Floats:
-    """What ``forest.predict(x)`` gives, to the last bit.
-
-    scikit-learn checks the data and sets up a parallel call anew for each tree: for the calls of one network that takes
-    ten times as long as the trees do.
-    """
-    given = np.ascontiguousarray(x, dtype=np.float32)  # as trees were made of
-    total = np.zeros(len(given))
-    for tree in forest.estimators_:
-        total += tree.tree_.predict(given)[:, 0]
-    return total / len(forest.estimators_)
 
 
 def features(names: Sequence[str], kernel: NDArray[np.str_], terms: Floats, physics_s: Floats) -> Floats:

@@ -32,6 +32,7 @@ ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (
     nn.ReLU, nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardswish, nn.SiLU, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU,
     nn.Sigmoid, nn.Hardsigmoid, nn.Tanh, nn.Mish,
 )  # fmt: skip
+POWER_SHARE = 0.3  # of the widths are powers of two, as in networks; rows of 1024 numbers share the sets of a cache
 IN_PLACE = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.LeakyReLU)
 
 
@@ -87,9 +88,11 @@ def with_weights(outlined: nn.Module, noise: Tensor) -> nn.Module:
     return outlined
 
 
-TOKEN_SHARE = 0.2  # of the networks take tokens from beginning to end
-RECURRENT_SHARE = 0.4  # of those have a recurrent layer, if they are short
+TOKEN_SHARE = 0.22  # of the networks take tokens from beginning to end
+RECURRENT_SHARE = 0.6  # of those have recurrent layers, if they are short
 RECTIFIED_SHARE = 0.7  # of the max pools take what a ReLU left: they branch on what is larger, and zeros are equal
+STATES = (64, 96, 128, 192, 256, 384, 512, 640)  # widths of the states of recurrent layers
+MIXINGS = ("fused", "fused", "explicit", "explicit", "mixer", "mixer", "talking")  # of tokens with each other
 FLAT_SHARE, FLAT_WEIGHTS = 0.15, 50e6  # of the heads on small maps take them unpooled, with so many weights at most
 
 
@@ -132,14 +135,14 @@ def _budget(rng: random.Random) -> float:
 
 
 def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
-    width = rng.choice((64, 96, 128, 160, 192, 256, 320, 384, 512, 768))
+    width = rng.choice((64, 96, 128, 160, 192, 256, 320, 384, 512, 768, 768, 1024))
     heads = width // rng.choice([head for head in (16, 32, 64) if width % head == 0])
-    length = rng.choice((49, 64, 100, 128, 144, 196, 197, 256, 257, 400))
+    length = rng.choice((8, 16, 24, 32, 49, 64, 100, 128, 144, 196, 197, 256, 257, 400))
     batch = rng.choice((1, 1, 1, 2, 4))
     blocks: list[nn.Module] = []
     macs, budget = 0.0, _budget(rng)
     for _ in range(rng.randint(1, 3)):
-        ratio, how, repeats = rng.choice((2, 3, 4)), rng.choice(("fused", "explicit", "mixer")), rng.choice(REPEATS)
+        ratio, how, repeats = rng.choice((2, 3, 4)), rng.choice(MIXINGS), rng.choice(REPEATS)
         for _ in range(repeats):
             blocks.append(_TokenBlock(width, heads, ratio, how, length))
             macs += _macs(blocks[-1], Map(batch, width, 1)) * length
@@ -148,8 +151,9 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         if macs > budget:
             break
     if rng.random() < RECURRENT_SHARE and length <= 150:
-        kind, layers, both = rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), rng.choice((1, 1, 2)), rng.random() < 0.3
-        blocks.append(_Recurrent(kind, width, layers, both))
+        for _ in range(rng.choice((1, 1, 2))):
+            kind, layers, both = rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), rng.choice((1, 1, 2)), rng.random() < 0.3
+            blocks.append(_Recurrent(kind, width, rng.choice(STATES), layers, both))
     head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
@@ -161,6 +165,8 @@ def _channels(rng: random.Random, side: int) -> int:
     """As wide as networks are at that side, mobile ones (24 at 56, 320 at 7) and others (256 at 56, 2048 at 7)."""
     middle = 3200 / side
     width = middle * math.exp(rng.uniform(-1.3, 1.3))
+    if rng.random() < POWER_SHARE:
+        return 2 ** max(3, round(math.log2(width)))
     step = 8 if rng.random() < 0.85 else rng.choice((2, 3, 4))
     return max(8, step * round(width / step))
 
@@ -282,7 +288,7 @@ def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
         return _Windows(channels, heads, window, rng.random() < 0.5), shape
     if shape.side > 28:
         return _last(rng, shape)
-    how = rng.choice(("fused", "explicit", "mixer"))
+    how = rng.choice(MIXINGS)
     if shape.side % 2 == 0 and rng.random() < 0.3:
         return _OnPhases(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2 // 4)), shape
     return _OnTokens(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2)), shape
@@ -468,7 +474,7 @@ class _Mean(nn.Module):
 
 
 class _TokenBlock(nn.Module):
-    """A transformer's block on (batch, length, width), or one that mixes tokens by a linear layer."""
+    """A block on (batch, length, width): attention, whose heads may talk, or a linear layer over the tokens."""
 
     def __init__(self, width: int, heads: int, ratio: int, how: str, length: int) -> None:
         super().__init__()
@@ -478,6 +484,8 @@ class _TokenBlock(nn.Module):
             self.mix = nn.Sequential(nn.Linear(length, 2 * length), nn.GELU(), nn.Linear(2 * length, length))
         else:
             self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        if how == "talking":
+            self.before, self.after = nn.Linear(heads, heads), nn.Linear(heads, heads)
         self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -491,20 +499,25 @@ class _TokenBlock(nn.Module):
         if self.how == "fused":
             y = functional.scaled_dot_product_attention(q, k, v)
         else:
-            y = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            if self.how == "talking":  # each pair of tokens mixes its heads, which stand first in memory
+                scores = self.before(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
+                y = self.after(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v
+            else:
+                y = scores.softmax(-1) @ v
         return self.out(y.transpose(1, 2).reshape(n, length, width))
 
 
 class _Recurrent(nn.Module):
-    """Recurrent layers over the tokens, one way or both."""
+    """Recurrent layers over the tokens, one way or both, and back to the width of these."""
 
-    def __init__(self, kind: Callable[..., nn.Module], width: int, layers: int, both: bool) -> None:
+    def __init__(self, kind: Callable[..., nn.Module], width: int, state: int, layers: int, both: bool) -> None:
         super().__init__()
-        hidden = width // 2 if both else width
-        self.inner = kind(width, hidden, layers, batch_first=True, bidirectional=both)
+        self.inner = kind(width, state, layers, batch_first=True, bidirectional=both)
+        self.out = nn.Linear(2 * state if both else state, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x)[0]
+        return self.out(self.inner(x)[0])
 
 
 class _OnTokens(nn.Module):

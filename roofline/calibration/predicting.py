@@ -51,6 +51,7 @@ class Estimates:
                 "is_chosen": name == self.chosen,
                 "latency_s": found.latency_s,
                 "host_s": found.host_s,
+                "host": dict(found.host),
                 "interval80_s": _interval(found.interval80_s),
                 "interval90_s": _interval(found.interval90_s),
                 "fallback_share": found.fallback_share,
@@ -85,16 +86,23 @@ def _loaded(path: Path, changed_ns: int | None) -> Calibration:
     return load(path)
 
 
-def estimators_of(hardware: Hardware) -> dict[str, Estimator]:
-    """The estimators of a calibrated profile, by name; `roofline.calibration.fitting.fit` fits once a process.
+def estimators_of(hardware: Hardware, *, cached: bool | None = None) -> dict[str, Estimator]:
+    """The estimators of a calibrated profile, by name; fitted once a process at most, or from the cache (`estimators`).
 
     Raises:
         CalibrationError: See `calibration_of`.
     """
-    return estimators(calibration_of(hardware), hardware)
+    return estimators(calibration_of(hardware), hardware, cached=cached)
 
 
-def estimate(graph: Graph, layers: LayerTable, hardware: Hardware, estimator: str | None = None) -> Estimates:
+def estimate(
+    graph: Graph,
+    layers: LayerTable,
+    hardware: Hardware,
+    estimator: str | None = None,
+    *,
+    cached: bool | None = None,
+) -> Estimates:
     """Estimate a network with every estimator that a calibrated profile has.
 
     Args:
@@ -102,6 +110,7 @@ def estimate(graph: Graph, layers: LayerTable, hardware: Hardware, estimator: st
         layers: Its layer table; estimates are of unfused layers in the calibration's dtype.
         hardware: The profile.
         estimator: Whose estimate counts; that which knows most if None.
+        cached: As `estimators` takes it.
 
     Raises:
         CalibrationError: There is no such estimator, or the table is of another dtype or fused.
@@ -114,10 +123,10 @@ def estimate(graph: Graph, layers: LayerTable, hardware: Hardware, estimator: st
             f"the calibration of {hardware.id} is of {calibration.dtype} without fusion, as {calibration.mode} PyTorch "
             f"runs (got {layers.dtype} with fusion {layers.fusion}): leave out --dtype and --fusion"
         )
-    found = estimators_of(hardware)
+    found = estimators_of(hardware, cached=cached)
     chosen = best(found) if estimator is None else named(found, estimator)
     each = {name: other.estimate(graph) for name, other in found.items()}
-    return Estimates(chosen=chosen.name, each=each, warnings=tuple(_warnings(calibration)))
+    return Estimates(chosen=chosen.name, each=each, warnings=warnings_of(hardware))
 
 
 def predicted(prediction: Prediction, estimates: Estimates) -> Prediction:
@@ -136,14 +145,23 @@ def in_layout_of(hardware: Hardware, module: nn.Module, inputs: Sequence[Tensor]
     return in_channels_last(module, inputs) if is_last else tuple(inputs)
 
 
-def _warnings(calibration: Calibration) -> list[str]:
-    """Why a calibration may not hold in this process."""
+def warnings_of(hardware: Hardware) -> tuple[str, ...]:
+    """Why what a calibrated profile predicts may not hold in this process, as sentences; none of any other profile.
+
+    Raises:
+        CalibrationError: The calibration cannot be read.
+    """
+    if hardware.calibration is None:
+        return ()
     from roofline.measurement.environment import environment
 
+    calibration = calibration_of(hardware)
     here = environment(calibration.environment["device"]["type"])
     # What becomes of freed memory is a matter of the process that measures, and is set there.
     here = {**here, "flags": {**here["flags"], "freed_memory": calibration.environment["flags"]["freed_memory"]}}
     differs = mismatch(calibration, here)
+    if not differs:
+        return ()
     return (
-        [f"The calibration is of another environment, and may not hold here: {'; '.join(differs)}."] if differs else []
+        f"The calibration of {hardware.id} is of another environment, and may not hold here: {'; '.join(differs)}.",
     )

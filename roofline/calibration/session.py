@@ -34,7 +34,7 @@ from roofline.calibration.bench import Bench
 from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
 from roofline.calibration.data import STOPPED, Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
 from roofline.calibration.drawing import Drawing
-from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
+from roofline.calibration.inductor import KEPT_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import Compiled, compiled, is_library
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
 from roofline.calibration.menu import network, with_weights
@@ -65,6 +65,9 @@ CEILINGS_SHARE, LONGEST_CEILINGS_S = 0.1, 20.0  # of the budget
 FIRST_ANCHORS = 30
 MIN_NETWORKS = 4
 COMPILED_OF_GROUP = 3  # networks of a group that are compiled: the smallest, since compiling takes longest
+# Of the time, in groups that are compiled: the kernels of libraries are most of what compiled networks take, and a
+# second measures dozens of them in networks that run as they are.
+COMPILING_SHARE = 0.7
 MOST_FAILURES = 2  # networks that do not compile, after which there is no compiler
 COMPILED_ROUNDS = 15  # of one; they cost little beside compiling it
 
@@ -104,6 +107,7 @@ class _Network:
         plan: What a compiler makes of it; None where it runs as it is.
         step_s: Seconds of each step, a list a round.
         whole_s: Seconds of the whole, one a round.
+        loops_share: What of these a compiled one spends in generated loops.
         host_s: Of these, until the call returned.
         step_at_s, whole_at_s: When that was.
     """
@@ -118,6 +122,7 @@ class _Network:
     plan: Compiled | None = None
     step_s: list[list[float]] = field(default_factory=list)
     whole_s: list[float] = field(default_factory=list)
+    loops_share: float = 0.0
     host_s: list[float] = field(default_factory=list)
     step_at_s: list[float] = field(default_factory=list)
     whole_at_s: list[float] = field(default_factory=list)
@@ -213,8 +218,8 @@ class Session:
             self.ceilings = self.bench.ceilings(getattr(torch, DTYPES[self.request.dtype]), ceilings_s)
             self.own_cost_s = own_cost_s(self.stopwatch)
             seeds = self._seeds()
-            group_s = 0.0
-            while self.clock.now_s() + group_s < until_s:
+            longest_s = compiling_s = 0.0
+            while self.clock.now_s() + longest_s < until_s:
                 self._tell("networks", until_s)
                 began_s = self.clock.now_s()
                 group: list[_Network] = []
@@ -224,14 +229,16 @@ class Session:
                         group.append(made)
                 if self.request.mode == "compile":
                     self._time(group, (self._steps,))
-                    self._keep_compiled(group, until_s)
+                    compiles = compiling_s <= COMPILING_SHARE * (began_s - start_s)
+                    self._keep_compiled(group, until_s, most=COMPILED_OF_GROUP if compiles else 0)
+                    compiling_s += (self.clock.now_s() - began_s) * compiles
                 else:
                     self._time(group, (self._steps, self._whole))
                     for each in group:
                         self._keep(each)
                 del group
                 gc.collect()
-                group_s = self.clock.now_s() - began_s
+                longest_s = max(longest_s, self.clock.now_s() - began_s)
         except KeyboardInterrupt:
             if self.ceilings is None or len(self.wholes) < MIN_NETWORKS:
                 raise
@@ -351,10 +358,10 @@ class Session:
                 self.composed.append((float(np.median(each.host_s)),))
             self._keep_whole(each, whole_s[:, 0], whole_factors, sum(op_s[op_s > 0].tolist()))
 
-    def _keep_compiled(self, group: Sequence[_Network], until_s: float) -> None:
-        """The ops of a group, and of its smallest networks the compiled wholes."""
+    def _keep_compiled(self, group: Sequence[_Network], until_s: float, *, most: int) -> None:
+        """The ops of a group, and of its smallest networks, so many at most, the compiled wholes."""
         by_size = sorted(group, key=lambda each: len(each.kernels))
-        whole = [each for each in by_size if each.plan is not None and not each.plan.is_cut][:COMPILED_OF_GROUP]
+        whole = [each for each in by_size if each.plan is not None and not each.plan.is_cut][:most]
         for each in by_size:
             step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
             if not len(step_s):
@@ -368,7 +375,8 @@ class Session:
             whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
             if len(whole_s):
                 library = is_library(each.kernels.kernel, each.kernels.terms)
-                self.composed.append(tuple(each.plan.whole.tolist()))
+                loops_s = each.loops_share * float(np.median(whole_s[:, 0] / whole_factors))
+                self.composed.append((*each.plan.whole.tolist(), loops_s))
                 self._keep_whole(each, whole_s[:, 0], whole_factors, float(op_s[library].sum()))
 
     def _time_compiled(self, each: _Network) -> bool:
@@ -376,6 +384,7 @@ class Session:
         with compiling.fresh():
             try:
                 each.call = compiling.compiled_call(*self._placed(*self._outlined(each.seed), each.seed))
+                each.loops_share = compiling.loops_share(each.call)
             except CalibrationError as error:
                 if not self.wholes and len(self.skipped) >= MOST_FAILURES:
                     raise

@@ -7,6 +7,10 @@ The code paths are those of PyTorch 2.13 with oneDNN on an AVX-512 CPU, as ``tor
   reorder the weight goes with `weight_bytes`); a channels-last one needs the weight's alone. Where the channels do not
   fill the last block, that takes longer (`ragged_bytes`): on two cores, depthwise 3x3 at 28x28 took 123 us of 88
   channels, and 85 of 96.
+- A channels-last 1x1 one of fewer than 64 positions, or strided, reorders a weight whose rows are a multiple of 4 KiB
+  three times as slowly (`aliased_bytes`): on two cores, 1024 to 2048 channels at 6x6 took 3.9 ms, and 1040 to 2048 took
+  1.5. Of 1024, 2048, 3072 or 4096 channels to 512, 1024, 1280, 2000, 2048 or 2064 it was 0.28 ns a byte more, at any
+  size of 5x5 to 7x7 and with strides to 20x20; of other sizes, and to 256, 768, 1536 or 3072 channels, 0.02 to 0.07.
 - Below 16 input channels, kernels larger than 1x1 take the input as it is.
 - A depthwise one with several outputs a channel is a matrix product a group over unrolled windows.
 - One image, one group, no more than 20,480 input elements and a kernel of at most 3 one way: ATen's own matrix
@@ -44,6 +48,10 @@ SMALL_CONV_ELEMENTS = 20_480  # use_mkldnn() in ATen/native/Convolution.cpp
 SMALL_CONV_KERNEL = 3
 LARGE_WEIGHT_BYTES = 16e6  # in the trial, 3x3 at 7x7: 107 GMAC/s with 2 MB of weights, 75 with 9, 25 with 30 or more
 SKINNY = 4  # rows or columns of a matrix product up to which reading the matrix is most of what there is to do
+PAGE_BYTES = 4096  # addresses so far apart share a set of an L1 cache of 64 sets of 64 bytes
+ALIASED_FROM, UNALIASED_STEP = 257, 96  # output channels whose reordering suffers from that, but for multiples of this
+ALIASED_BELOW = 64  # positions, unless it is strided
+CACHE_BYTES = 2 << 20  # L2 of two cores of 1 MiB (Skylake-SP), of one of Sapphire Rapids; a kink that need not be exact
 SHORT_RUN = 16  # elements: a loop over less than a cache line of fp32 costs more than what it moves
 ITEM_BYTES: Mapping[str, int] = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
@@ -66,7 +74,9 @@ class Work:
     transcendentals: int = 0
     reorder_bytes: int = 0
     ragged_bytes: int = 0
+    aliased_bytes: int = 0
     scratch_bytes: int = 0
+    spilled_bytes: int = 0  # of these, what is beyond `CACHE_BYTES` each time
     taps: int = 0
     rows: int = 1
 
@@ -128,6 +138,7 @@ def _convolution(op: Op, item: Cost) -> Work:
     ]  # fmt: skip
     reordered = sum(elements for _, elements in reorders)
     ragged = sum(elements for channels, elements in reorders if channels % BLOCK)
+    is_aliased = is_strided and kernel == "conv_1x1" and (positions < ALIASED_BELOW or positions != pixels)
     is_copied = layout_of(x) == "other" and not is_strided
     if is_copied:
         reordered += numel(x.shape)
@@ -141,10 +152,16 @@ def _convolution(op: Op, item: Cost) -> Work:
         elements=numel(out.shape),
         reorder_bytes=0 if is_strided else 2 * reordered * item_bytes(x),
         ragged_bytes=0 if is_strided else 2 * ragged * item_bytes(x),
+        aliased_bytes=weight.elements * item_bytes(weight) if is_aliased and _has_aliases(weight, outof) else 0,
         scratch_bytes=2 * into * taps * positions * item_bytes(x) if unrolls else 0,
         taps=positions * taps,
         rows=positions,
     )
+
+
+def _has_aliases(weight: Value, outof: int) -> bool:
+    row_bytes = weight.shape[1] * item_bytes(weight)
+    return row_bytes % PAGE_BYTES == 0 and outof >= ALIASED_FROM and outof % UNALIASED_STEP != 0
 
 
 def _convolution_class(x: Value, weight: Value, groups: int, outof: int) -> str:
@@ -233,20 +250,29 @@ def _attention(op: Op, item: Cost) -> Work:
 def _recurrent(op: Op, item: Cost) -> Work:
     """Steps that wait for each other: of the time axis, in each layer and direction.
 
-    oneDNN has a kernel of LSTM layers; ATen makes the others of a product and elementwise ops a step.
+    oneDNN has a kernel of LSTM layers; ATen makes the others of a product and elementwise ops a step. Each step reads
+    the weights of its layer that multiply the state, from a cache if they fit one.
     """
     kernel = "lstm" if op.name == "lstm" else "recurrent"
     if op.name.endswith("_cell"):
         return Work("recurrent", elements=sum(value.elements for value in op.outputs))
     x = op.inputs[0]
     parameters = next(arg for arg in op.args[1:] if isinstance(arg, tuple) and len(arg) > 1 and len(arg[0].shape) == 2)
-    passes = sum(len(value.shape) == 2 for value in parameters) // 2
+    matrices = [value for value in parameters if len(value.shape) == 2]
+    of_state = [value.elements * item_bytes(value) for value in matrices[1::2]]  # after those of the layer's input
     is_packed = isinstance(op.args[1], Value) and op.args[1].dtype == "int64"
     if is_packed:
         steps = op.args[1].shape[0]
     else:
         steps = x.shape[1 if op.arg(8, "batch_first") is True and len(x.shape) == 3 else 0]
-    return Work(kernel, layout_of(x) != "contiguous", elements=op.outputs[0].elements, rows=steps * passes)
+    return Work(
+        kernel,
+        layout_of(x) != "contiguous",
+        elements=op.outputs[0].elements,
+        scratch_bytes=steps * sum(of_state),
+        spilled_bytes=steps * sum(max(0, size - CACHE_BYTES) for size in of_state),
+        rows=steps * len(of_state),
+    )
 
 
 # --- elementwise work -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from roofline.calibration import collect, session
 from roofline.calibration.bench import CudaBench
 from roofline.calibration.collect import Request, calibrate, extended
 from roofline.calibration.data import Calibration
-from roofline.calibration.inductor import WHOLE_TERMS as COMPILED_TERMS
+from roofline.calibration.inductor import KEPT_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import compiled
 from roofline.calibration.kernels import TERMS, kernels_of
 from roofline.calibration.session import Progress, Session
@@ -174,6 +174,8 @@ def test_compiled_the_wholes_are_timed_apart_and_their_libraries_are_those_of_ch
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.compile", lambda module: module)  # how long it takes is nothing that is asked here
+    monkeypatch.setattr("roofline.calibration.compiling.loops_share", lambda call: 0.25)
+    monkeypatch.setattr(session, "COMPILING_SHARE", 1.0)
     told: list[str] = []
 
     def tell(progress: Progress) -> None:
@@ -188,12 +190,24 @@ def test_compiled_the_wholes_are_timed_apart_and_their_libraries_are_those_of_ch
     assert found.whole_terms == COMPILED_TERMS
     module, shape = small(0)
     plan = compiled(trace(module, (torch.empty(shape, device="meta"),)))
-    assert np.array_equal(found.composed.terms[0], plan.whole)
+    assert found.composed.terms[0].tolist() == [*plan.whole.tolist(), 0.25 * found.wholes.time_s[0]]
     times = dict(zip(found.ops.key.tolist(), found.ops.time_s.tolist(), strict=True))
     own = [key for key, own in zip(plan.kernels.key, plan.is_library, strict=True) if own]
     assert [key.partition(" ")[0] for key in own] == ["conv_small_kxk/strided", "gemv"]
     assert found.wholes.ops_s[0] == pytest.approx(sum(times[key] for key in own))
     assert len(found.ops) > len(own)  # the others are timed, too
+
+
+def test_groups_are_timed_without_compiling_where_compiling_has_taken_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.compile", lambda module: module)
+    monkeypatch.setattr("roofline.calibration.compiling.loops_share", lambda call: 0.25)
+    monkeypatch.setattr(session, "COMPILING_SHARE", 0.0)  # nothing has been compiled before the first group
+    monkeypatch.setattr(session, "MIN_NETWORKS", session.COMPILED_OF_GROUP)
+    found, _ = calibrate(Request(quiet_wait_s=0, mode="compile", budget_s=LONG_S), progress=stopping_after(GROUPS))
+    assert len(found.wholes) == session.COMPILED_OF_GROUP
+    assert len(set(found.ops.network.tolist())) > session.GROUP
 
 
 def test_where_nothing_compiles_it_says_so_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:

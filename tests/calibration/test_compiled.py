@@ -17,7 +17,7 @@ from roofline.calibration.data import Calibration, OpTimes, WholeTerms, WholeTim
 from roofline.calibration.estimators import Estimator, estimators
 from roofline.calibration.file import from_bytes, to_bytes
 from roofline.calibration.fitting import fit
-from roofline.calibration.inductor import LOOP, WHOLE_TERMS, Compiled, compiled
+from roofline.calibration.inductor import KEPT_TERMS, LOOP, WHOLE_TERMS, Compiled, compiled
 from roofline.calibration.intervals import Intervals
 from roofline.calibration.kernels import TERMS
 from roofline.errors import CalibrationError
@@ -27,8 +27,9 @@ from roofline.trace import trace
 from tests.calibration import known_laws
 
 TRUE = {  # seconds a unit
-    "calls": 40e-6, "library_calls": 3e-6, "runs": 6e-6, "loops": 1e-6, "moved_bytes": 1 / 20e9,
-    "reordered_bytes": 1 / 5e9, "outer_sums": 1 / 2e9, "vector_ops": 0.0, "transcendentals": 1 / 1e9,
+    "calls": 40e-6, "library_calls": 3e-6, "runs": 6e-6, "module_calls": 0.0, "loops": 1e-6,
+    "moved_bytes": 1 / 20e9, "reordered_bytes": 1 / 5e9, "outer_sums": 1 / 2e9, "vector_ops": 0.0,
+    "transcendentals": 1 / 1e9,
 }  # fmt: skip
 CONSTANTS = np.array([TRUE[name] for name in WHOLE_TERMS])
 TIMED = [TERMS.index(name) for name in ("calls", "macs", "read_bytes", "written_bytes", "weight_bytes")]
@@ -53,6 +54,16 @@ def library_s(plan: Compiled) -> np.ndarray:
     """The true times of the kernels of libraries, 0 elsewhere."""
     laws = [known_laws.LAW.get(name.partition("/")[0], known_laws.LAW["conv_kxk"]) for name in plan.kernels.kernel]
     return np.where(plan.is_library, (np.array(laws) * plan.kernels.terms[:, TIMED]).sum(axis=1), 0.0)
+
+
+def loops_s(plan: Compiled) -> float:
+    """What its loops take."""
+    return float(plan.whole @ (CONSTANTS * (np.arange(len(CONSTANTS)) >= PER_NETWORK)))
+
+
+def kept(plan: Compiled) -> list[float]:
+    """As `KEPT_TERMS`."""
+    return [*plan.whole.tolist(), loops_s(plan)]
 
 
 def true_s(plan: Compiled) -> float:
@@ -84,8 +95,8 @@ def calibration(networks: int = 20) -> Calibration:
             ops_s=np.array([library_s(plan).sum() for plan in plans.values()]),
             ops=ones, module_calls=ones, views=ones, macs=ones, activation_bytes=ones,
         ),
-        composed=WholeTerms(network=np.array(list(plans)), terms=np.array([plan.whole for plan in plans.values()])),
-        whole_terms=WHOLE_TERMS,
+        composed=WholeTerms(network=np.array(list(plans)), terms=np.array([kept(plan) for plan in plans.values()])),
+        whole_terms=KEPT_TERMS,
     )  # fmt: skip
 
 
@@ -99,15 +110,15 @@ def found() -> dict[str, Estimator]:
 
 def test_a_network_by_hand() -> None:
     law = CompiledLaw(CONSTANTS, 1.0, 20)
-    terms = np.array([[1.0, 2, 3, 4, 2e6, 1e5, 4e4, 7e9, 1e5]])
+    terms = np.array([[1.0, 2, 3, 9, 4, 2e6, 1e5, 4e4, 7e9, 1e5]])
     # 40 us the call, 2 x 3 of libraries, 3 x 6 of runs, 4 of loops, 100 moved, 20 reordered, 20 summed, 100 of exp
     assert law.whole_s(np.array([1e-3]), terms) == pytest.approx(
         [(1000 + 40 + 6 + 18 + 4 + 100 + 20 + 20 + 100) * 1e-6]
     )
     assert law.parts_s(1e-3, terms[0]) == pytest.approx(
-        {"calls": 40e-6, "library_calls": 6e-6, "runs": 18e-6, "composition": 0.0}
+        {"calls": 40e-6, "library_calls": 6e-6, "runs": 18e-6, "module_calls": 0.0, "composition": 0.0}
     )
-    assert law.loops_s(terms[:, PER_NETWORK:]) == pytest.approx([244e-6])
+    assert law.loops_s(terms[:, PER_NETWORK:]) == law.loops_of(terms) == pytest.approx([244e-6])
 
 
 def test_a_fit_predicts_what_it_was_made_of_and_no_constant_is_below_zero() -> None:
@@ -119,6 +130,18 @@ def test_a_fit_predicts_what_it_was_made_of_and_no_constant_is_below_zero() -> N
     assert law.networks == 20
 
 
+def test_loops_are_fitted_to_what_loops_took_and_calls_to_the_rest() -> None:
+    made = calibration()
+    assert made.composed is not None
+    columns, ops_s = made.composed.terms.copy(), made.wholes.ops_s
+    columns[:, -1] *= 2  # the loops take twice as long, and the networks by as much longer
+    law = CompiledLaw.fit(made.wholes.time_s + columns[:, -1] / 2, ops_s, columns)
+    assert law.loops_of(columns) == pytest.approx(columns[:, -1], rel=0.01)
+    assert law.whole_s(ops_s, columns) - law.loops_of(columns) == pytest.approx(
+        made.wholes.time_s - columns[:, -1] / 2, rel=0.01
+    )
+
+
 def test_with_few_networks_kernels_of_libraries_are_not_scaled() -> None:
     made = calibration(8)
     assert made.composed is not None
@@ -128,8 +151,8 @@ def test_with_few_networks_kernels_of_libraries_are_not_scaled() -> None:
 
 
 def test_without_networks_there_is_no_law() -> None:
-    law = CompiledLaw.fit(np.zeros(0), np.zeros(0), np.zeros((0, len(WHOLE_TERMS))))
-    assert law.whole_s(np.array([1e-3]), np.ones((1, len(WHOLE_TERMS)))) == pytest.approx([1e-3])
+    law = CompiledLaw.fit(np.zeros(0), np.zeros(0), np.zeros((0, len(KEPT_TERMS))))
+    assert law.whole_s(np.array([1e-3]), np.ones((1, len(KEPT_TERMS)))) == pytest.approx([1e-3])
 
 
 # --- estimates --------------------------------------------------------------------------------------------------------
@@ -156,7 +179,7 @@ def test_no_op_is_free_and_layers_sum_to_the_latency(found: dict[str, Estimator]
 def test_it_is_the_same_from_a_file() -> None:
     made = calibration()
     read = from_bytes(to_bytes(made))
-    assert read.whole_terms == WHOLE_TERMS
+    assert read.whole_terms == KEPT_TERMS
     graph = graph_of(32, 24)
     first, second = (estimators(each, None)["calibrated"].estimate(graph) for each in (made, read))
     assert first.latency_s == second.latency_s

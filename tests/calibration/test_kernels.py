@@ -68,6 +68,12 @@ def conv(into: int, outof: int, *, size: int, batch: int = 1, kernel_size: int, 
     return of(nn.Conv2d(into, outof, kernel_size, device="meta", **options), meta(batch, into, size, size))
 
 
+def conv_last(into: int, outof: int, *, size: int, kernel_size: int = 1, stride: int = 1) -> Kernels:
+    """A channels-last one."""
+    model = in_channels_last(nn.Conv2d(into, outof, kernel_size, stride, device="meta"))
+    return of(model, meta(1, into, size, size).to(memory_format=torch.channels_last))
+
+
 def in_channels_last(model: Any) -> nn.Module:
     """With weights laid out so; mypy knows no such argument of ``Module.to``."""
     moved: nn.Module = model.to(memory_format=torch.channels_last)
@@ -312,6 +318,7 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         # both rounded up to 64 channels, read and written; neither 60 nor 52 fill them
         "reorder_bytes": 2 * 4 * (2 * 64 * 30 * 30 + positions * 64),
         "ragged_bytes": 2 * 4 * (2 * 64 * 30 * 30 + positions * 64),
+        "aliased_bytes": 0,
         "scratch_bytes": 0,
         "taps": positions * 9,
         "rows": positions,
@@ -327,6 +334,28 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         (lambda: of(nn.Conv2d(64, 64, 1), meta(1, 64, 56, 56).to(memory_format=CHANNELS_LAST)), {"reorder_bytes": 0}),
         (lambda: conv(64, 52, size=28, kernel_size=1, batch=2), {"ragged_bytes": 2 * 4 * 2 * 28 * 28 * 64}),
         (lambda: conv(64, 96, size=28, kernel_size=1, batch=2), {"ragged_bytes": 0}),
+        # Rows of 1024 numbers are 4 KiB apart; only the channels-last kernel of 1x1 reads them so.
+        (lambda: conv_last(1024, 512, size=6), {"aliased_bytes": 4 * 1024 * 512}),
+        (lambda: conv_last(1024, 512, size=20, stride=2), {"aliased_bytes": 4 * 1024 * 512}),
+        (lambda: conv_last(1024, 512, size=8), {"aliased_bytes": 0}),
+        (lambda: conv_last(1040, 512, size=6), {"aliased_bytes": 0}),
+        (lambda: conv_last(1024, 768, size=6), {"aliased_bytes": 0}),
+        (lambda: conv_last(1024, 512, size=6, kernel_size=3), {"aliased_bytes": 0}),
+        (lambda: conv(1024, 512, size=6, kernel_size=1), {"aliased_bytes": 0}),
+        # Each step reads the weights of the state again, of 4 gates here and 3 there; beyond 2 MiB from further off.
+        (
+            lambda: of(nn.LSTM(512, 512, batch_first=True), meta(1, 32, 512)),
+            {
+                "rows": 32,
+                "scratch_bytes": 32 * 4 * 512 * 512 * 4,
+                # weights of 8 MiB and 16 KiB, 64 KiB in and out each, two states of 2 KiB given and two left
+                "large_bytes": 32 * 2 * MIB + (8 - 2) * MIB + (16 + 2 * 64 + 4 + 4) * 1024,
+            },
+        ),
+        (
+            lambda: of(nn.GRU(64, 128, bidirectional=True), meta(10, 1, 64)),
+            {"rows": 20, "scratch_bytes": 2 * 10 * 3 * 128 * 128 * 4, "large_bytes": 0},
+        ),
         (lambda: conv(60, 64, size=30, kernel_size=3, batch=2), {"ragged_bytes": 2 * 4 * 2 * 30 * 30 * 64}),
         (
             lambda: of(lambda m, x: m.conv(x[..., ::2]), meta(1, 64, 56, 112), conv=nn.Conv2d(64, 64, 1)),

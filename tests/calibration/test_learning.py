@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from roofline.calibration.kernels import TERMS
-from roofline.calibration.learning import CANDIDATES, Blend, Learners, features, mean_of_trees
+from roofline.calibration.learning import CANDIDATES, Blend, Learners, features
 from tests.calibration import known_laws
 
 
@@ -87,14 +87,3 @@ def test_features_say_ratios_and_know_no_unit() -> None:
     assert x[0, -1] == pytest.approx(12, abs=0.01)  # and a byte of weights
     assert (x[0, 1:] == x[1, 1:]).all()
     assert x[1, 0] == -1
-
-
-def test_trees_are_evaluated_as_scikit_learn_does_to_the_last_bit() -> None:
-    made = known_laws.calibration(6, 20, noise=0.1)
-    kernel, terms, time_s = made.ops.kernel, made.ops.terms, made.ops.time_s
-    learners = Learners.fit(TERMS, kernel, terms, time_s * 1.2, time_s)
-    x = features(TERMS, kernel, terms, time_s * 1.2)
-    for forest in (learners.trees, learners.direct):
-        forest.set_params(n_jobs=1)  # several threads add up in the order in which they end
-        assert np.array_equal(mean_of_trees(forest, x), forest.predict(x))
-        assert np.array_equal(mean_of_trees(forest, x[:1]), forest.predict(x[:1]))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from roofline.calibration.kernels import kernels_of
-from roofline.calibration.menu import MACS, PARTS, network, with_weights
+from roofline.calibration.kernels import TERMS, kernels_of
+from roofline.calibration.menu import MACS, PARTS, _Recurrent, _TokenBlock, network, with_weights
 from roofline.graph import Graph
 from roofline.layers import lower
 from roofline.trace import trace
@@ -85,6 +85,20 @@ def test_weights_say_how_often_a_part_is_drawn() -> None:
         drawn = [[network(seed, given)[0] for seed in SEEDS] for given in (weights, None)]
     pools, usual = (sum(isinstance(part, kinds) for made in each for part in made.modules()) for each in drawn)
     assert pools > 4 * usual
+
+
+def test_heads_that_talk_multiply_every_pair_of_tokens_by_a_matrix_as_small_as_they_are_many() -> None:
+    with torch.device("meta"):
+        block = _TokenBlock(64, 4, 2, "talking", 49)
+    found = kernels_of(trace(block, (torch.empty(1, 49, 64, device="meta"),)))
+    mixing = found.terms[found.kernel == "gemm_skinny/strided"]
+    assert mixing[:, TERMS.index("macs")].tolist() == [49 * 49 * 4 * 4] * 2
+
+
+def test_a_recurrent_part_gives_the_width_it_took() -> None:
+    with torch.device("meta"):
+        part = _Recurrent(nn.LSTM, 48, 96, 2, both=True)
+    assert part(torch.empty(2, 5, 48, device="meta")).shape == (2, 5, 48)
 
 
 @pytest.mark.parametrize("seed", SMALL)
