@@ -23,7 +23,7 @@ from roofline.calibration.kernels import FALLBACK, TERMS
 Floats = NDArray[np.float64]
 
 STEPS = 5  # of reweighting; the constants of generated data settle to 1 % in three
-OUTLIER = 1.0  # a relative error from which on it counts linearly (Huber, Ann. Math. Stat. 35, 1964)
+OUTLIER = 1.0  # a relative error from which on it counts linearly (Huber, Ann. Math. Stat. 35, 1964), unless told
 FEWEST_ROWS = 10  # of a class with a law of its own
 PARENT_ROWS = 2.0  # how many rows of a smaller class weigh as much as what its parent says
 COMPOSITION = (0.90, 1.15)  # within which the sum of ops may be scaled; beyond it, something is missing
@@ -67,13 +67,16 @@ def family_of(kernel: str) -> str | None:
     return next((family for family, classes in FAMILIES.items() if base in classes), None)
 
 
-def nonnegative_fit(columns: ArrayLike, time_s: ArrayLike, weight: ArrayLike = 1.0) -> Floats:
+def nonnegative_fit(
+    columns: ArrayLike, time_s: ArrayLike, weight: ArrayLike = 1.0, *, outlier: float = OUTLIER
+) -> Floats:
     """Constants >= 0 of ``columns @ constants = time_s``, by least squares of errors relative to the fitted time.
 
     Args:
         columns: Terms; shape (n, k).
         time_s: Positive; shape (n,).
         weight: How often each row counts; shape (n,) or one for all.
+        outlier: A relative error from which on it counts linearly.
     """
     from scipy.optimize import nnls
 
@@ -88,7 +91,7 @@ def nonnegative_fit(columns: ArrayLike, time_s: ArrayLike, weight: ArrayLike = 1
     fitted = t
     for _ in range(STEPS):
         error = np.abs(t / fitted - 1)
-        scale = np.sqrt(often * np.minimum(1.0, OUTLIER / np.maximum(error, OUTLIER))) / fitted
+        scale = np.sqrt(often * np.minimum(1.0, outlier / np.maximum(error, outlier))) / fitted
         rows, target = x * scale[:, np.newaxis], t * scale
         if len(t) > x.shape[1]:  # the same problem with as many rows as constants
             q, rows = np.linalg.qr(rows)

@@ -142,6 +142,17 @@ def test_loops_are_fitted_to_what_loops_took_and_calls_to_the_rest() -> None:
     )
 
 
+def test_one_network_that_takes_twice_as_long_does_not_scale_the_libraries_of_all() -> None:
+    made = calibration()
+    assert made.composed is not None
+    time_s = made.wholes.time_s.copy()
+    time_s[3] *= 2
+    odd = CompiledLaw.fit(time_s, made.wholes.ops_s, made.composed.terms)
+    others = np.arange(len(time_s)) != 3
+    known_s = odd.whole_s(made.wholes.ops_s, made.composed.terms)
+    assert known_s[others] == pytest.approx(made.wholes.time_s[others], rel=0.02)
+
+
 def test_with_few_networks_kernels_of_libraries_are_not_scaled() -> None:
     made = calibration(8)
     assert made.composed is not None
