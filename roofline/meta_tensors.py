@@ -70,6 +70,22 @@ def on_meta(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
 
 
+def ones(tensor: Tensor) -> Tensor:
+    """A tensor of ones on the CPU that lies as this one does."""
+    return torch.ones_like(tensor, device="cpu")
+
+
+def others(tensor: Tensor) -> Tensor:
+    """One of numbers of both signs and sizes, the same each time; of zeros and ones where they may be indices."""
+    generator = torch.Generator().manual_seed(0)
+    if tensor.is_floating_point() or tensor.is_complex():
+        dtype = torch.complex64 if tensor.is_complex() else torch.float32
+        numbers = torch.randn(tensor.shape, generator=generator, dtype=dtype, device="cpu")
+    else:
+        numbers = torch.randint(2, tensor.shape, generator=generator, device="cpu")
+    return torch.empty_like(tensor, device="cpu").copy_(numbers)
+
+
 def address_of(tensor: Tensor) -> int:
     """Where its memory is; views of one block share it."""
     return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)

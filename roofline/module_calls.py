@@ -9,14 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from roofline.other_threads import AnotherThread, threads_refused
 from roofline.trace_words import Failure
 
 Shortcut = Callable[[nn.Module, Any], Any]
 Scope = tuple[str, bool, int]  # of a running call: the path of its module, whether that has no children, its number
-
-
-class AnotherThread(Exception):
-    """A layer runs where ops are not recorded."""
 
 
 class ModuleCalls:
@@ -24,13 +21,15 @@ class ModuleCalls:
 
     Attributes:
         scope: The innermost call that is running.
+        running: The module of it, and what that was called with.
         count: The number of the latest; how many there have been is one less.
         failure: Where an exception came up first.
-        strayed: A call in another thread, where ops are not recorded.
+        strayed: A layer or an op in another thread, where ops are not recorded: the first.
     """
 
     def __init__(self, model: nn.Module, named: Sequence[tuple[str, nn.Module]]) -> None:
         self.scope: Scope = "", not model._modules, 0
+        self.running: tuple[nn.Module, Any] = model, ()
         self.count = 1  # the first number stands for what runs outside any call
         self.failure: Failure | None = None
         self.strayed: AnotherThread | None = None
@@ -55,15 +54,15 @@ class ModuleCalls:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if get_ident() != thread:
                 if id(module) in self._names:
-                    self.strayed = AnotherThread(f"layer {self._names[id(module)][0]!r} runs in another thread")
-                    raise self.strayed
+                    raise self._stray(f"layer {self._names[id(module)][0]!r}")
                 return original(module, *args, **kwargs)  # of a model that has nothing to do with this one
             while "_orig_mod" in module._modules:  # a compiled part runs as it is
                 module = module.get_submodule("_orig_mod")
-            outer = self.scope
+            outer, around = self.scope, self.running
             path = paths.get(id(module))
             number = self.count = self.count + 1
             self.scope = self._path_of(module) if path is None else path, not module._modules, number
+            self.running = module, (args, kwargs)
             try:
                 if len(args) == 1 and not kwargs and (out := shortcut(module, args[0])) is not None:
                     return out
@@ -73,7 +72,7 @@ class ModuleCalls:
                     self.failure = Failure(error, self.scope[0], module, (args, kwargs))
                 raise
             finally:
-                self.scope = outer
+                self.scope, self.running = outer, around
 
         def compiled(module: nn.Module) -> Any:
             """What `Module.compile` made, which does not run here."""
@@ -87,10 +86,18 @@ class ModuleCalls:
         try:
             for name, patch in patches.items():
                 setattr(nn.Module, name, patch)
-            yield
+            with threads_refused(self._stray, lambda: self.strayed is not None):
+                yield
         finally:
             for name, original_one in originals.items():
                 setattr(nn.Module, name, original_one)
+
+    def _stray(self, what: str) -> AnotherThread:
+        """What to raise where a layer or an op runs in another thread."""
+        error = AnotherThread(f"{what} runs in another thread")
+        if self.strayed is None:
+            self.strayed = error
+        return error
 
     def _path_of(self, module: nn.Module) -> str:
         """The path of a module that has not just one."""

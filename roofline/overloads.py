@@ -86,7 +86,7 @@ def _describe(func: Any) -> Overload:
             "sparse"
             if name.lstrip("_").startswith("to_sparse")
             else "quantised"
-            if name.startswith("quantize_per")
+            if name.startswith(("quantize_per", "quantized::"))
             else ""
         ),
         rule=RULES.get(func),

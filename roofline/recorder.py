@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -29,25 +30,25 @@ from roofline.meta_tensors import (
     lie,
     on_cpu,
     on_meta,
+    ones,
+    others,
     tensors_in,
     with_tensors,
 )
 from roofline.module_calls import ModuleCalls
 from roofline.overloads import Overload, overload_of
 from roofline.plain_layers import TENSOR_TYPES, plain_call, runs_as_usual
-from roofline.trace_words import NO_META_KERNEL
+from roofline.trace_words import HIGHER_ORDER, NO_META_KERNEL, FailedOp, Failure
 
 CONSTANT_ELEMENTS = 1 << 16  # constants up to this size keep their values; larger ones are only shapes
-ONES_ELEMENTS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
+NUMBERS = 1 << 22  # an op without a meta kernel is run for its shapes on up to so many
 # What makes a dense tensor of a sparse one, or a product of it that `count.py` knows.
 SPARSE_READERS = frozenset("matmul mm bmm mv addmm linear _sparse_mm _sparse_addmm to_dense _to_dense".split())
 SEQUENCES = (list, tuple)
 PLAIN_TYPES = frozenset(PLAIN)
 # Ops whose integer arguments have to have values: indices, repeats, the sizes of packed batches.
 SHAPED_BY_INTEGERS = {"index", "repeat_interleave", "tensor_split", "lstm", "gru", "rnn_tanh", "rnn_relu"}
-QUANTISED = (
-    "is a quantised tensor, which shapes alone do not make: take the network before its conversion, with --dtype int8"
-)
+UNMADE = "which shapes alone do not make: take the network before its conversion, with --dtype int8"
 
 
 class _Known(NamedTuple):
@@ -78,12 +79,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's _
         self._given: dict[int, Tensor] = {}  # id of an input as given -> its stand-in
         self._alive: list[Tensor] = []  # inputs as given, so that no id of one is used twice
         self._modules = modules
-        self.failed_op: tuple[BaseException, str, bool] | None = None
+        self.failed_op: FailedOp | None = None  # the latest
+        self.obstacle: FailedOp | None = None  # the first that would have run on numbers
         adopted: set[int] = set()
         for name, module in named:
             if (module._parameters or module._buffers) and id(module) not in adopted:
                 adopted.add(id(module))
                 self._adopt_weights(f"{name}." if name else "", module)
+
+    supports_higher_order_operators = True  # to refuse them where the model cannot hide it
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -172,6 +176,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's _
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if isinstance(func, HigherOrderOperator):
+            raise self._refusal(HIGHER_ORDER, str(func))
         overload = overload_of(func)
         inputs: list[_Known] = []
         targets: list[_Known] = []  # tensors given to be written into (``out=``), which are not read
@@ -317,13 +323,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's _
         try:
             out = func(*args, **kwargs)
         except Exception as error:
+            if overload.makes == "quantised":
+                raise self._quantised_op(overload) from error
             data = self._run_on_constants(func, overload, args, kwargs, inputs)
-            if data is None and not overload.needs_data and NO_META_KERNEL in str(error):
-                out = self._run_on_ones(func, args, kwargs, inputs)
+            if data is None and not overload.needs_data and NO_META_KERNEL.search(str(error)):
+                out = self._run_on_numbers(func, overload, args, kwargs, inputs)
                 if out is not None:
                     return out, None
             if data is None:
-                self.failed_op = (error, overload.name, overload.needs_data)
+                self._note_failed(error, overload.name, overload.needs_data)
                 raise
             out, is_constant = data
             return tree_map_only(Tensor, on_meta, out), out if is_constant else None
@@ -346,20 +354,37 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's _
             return func(*_as_given(args, integers), **_as_given(kwargs, integers)), False
         return None
 
-    def _run_on_ones(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Known]) -> Any:
-        """The shapes of an op that has no kernel for meta tensors; None where it would be much work, or fails."""
-        if sum(item.value.elements for item in inputs) > ONES_ELEMENTS:
+    def _run_on_numbers(
+        self, func: Any, overload: Overload, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[_Known]
+    ) -> Any:
+        """What an op without a kernel for meta tensors makes of ones, and of others; None where that is much, or fails.
+
+        Raises:
+            TraceError: It makes something else of each, so that it depends on the numbers.
+        """
+        if sum(item.value.elements for item in inputs) > NUMBERS:
             return None
-        filled = [item._replace(given=torch.ones_like(item.stand_in, device="cpu")) for item in inputs]
-        try:
-            out = func(*on_cpu(_as_given(args, filled)), **on_cpu(_as_given(kwargs, filled)))
-        except Exception:  # it is the first error that says what is missing
-            return None
-        return tree_map_only(Tensor, on_meta, out)
+        found = []
+        for fill in (ones, others):
+            filled = [
+                item._replace(
+                    given=item.given.to("cpu", copy=True) if self._are_constants([item]) else fill(item.stand_in)
+                )
+                for item in inputs
+            ]
+            try:
+                out = func(*on_cpu(_as_given(args, filled)), **on_cpu(_as_given(kwargs, filled)))
+            except Exception:  # it is the first error that says what is missing
+                return None
+            found.append(tree_map_only(Tensor, on_meta, out))
+        shapes = [tree_map_only(Tensor, lambda tensor: (tensor.shape, tensor.dtype), out) for out in found]
+        if shapes[0] != shapes[1]:
+            raise self._refusal("its shape depends on the numbers", overload.name, needs_data=True)
+        return found[0]
 
     def _are_constants(self, inputs: list[_Known]) -> bool:
         for item in inputs:
-            limit = ONES_ELEMENTS if item.value.is_sparse else CONSTANT_ELEMENTS
+            limit = NUMBERS if item.value.is_sparse else CONSTANT_ELEMENTS
             if item.given.is_meta or item.value.elements > limit:
                 return False
             if item.value.storage in self._latest:  # its values have changed, but only on the stand-in
@@ -381,14 +406,34 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's _
     def _check_layout(self, overload: Overload, inputs: list[_Known]) -> None:
         """Refuse what is more than a shape: sparse tensors whose entries nobody can number, quantised ones."""
         if overload.makes == "sparse":
-            error = ValueError("it depends on how many are not zero")
-            self.failed_op = (error, overload.name, True)
-            raise error
+            raise self._refusal("it depends on how many are not zero", overload.name, needs_data=True)
         for known in inputs:
             if known.value.is_sparse and overload.name not in SPARSE_READERS:
-                raise ValueError(f"what {overload.name!r} makes of a sparse tensor cannot be followed")
+                raise self._refusal(
+                    f"what {overload.name!r} makes of a sparse tensor cannot be followed", overload.name
+                )
         if overload.makes == "quantised":
-            raise ValueError(f"what {overload.name!r} makes {QUANTISED}")
+            raise self._quantised_op(overload)
+
+    def note_unreadable(self, error: BaseException, what: str) -> None:
+        """Numbers were asked of a tensor by another way than an op."""
+        self._note_failed(error, what, needs_data=True)
+
+    def _quantised_op(self, overload: Overload) -> TraceError:
+        return self._refusal(f"{overload.name!r} is of quantised tensors, {UNMADE}", overload.name)
+
+    def _refusal(self, why: str, op: str, *, needs_data: bool = False) -> TraceError:
+        """An error of ours, which no run on numbers would raise."""
+        error = TraceError(why)
+        self._note_failed(error, op, needs_data, is_ours=True)
+        return error
+
+    def _note_failed(self, error: BaseException, op: str, needs_data: bool, *, is_ours: bool = False) -> None:
+        """An op that did not run: the latest, and perhaps the first that would have run on numbers."""
+        failure = Failure(error, self._modules.scope[0], *self._modules.running)
+        failed = self.failed_op = FailedOp(failure, op, needs_data)
+        if self.obstacle is None and (is_ours or failed.is_the_tracers):
+            self.obstacle = failed
 
     def _outputs(
         self, out: Any, written: list[tuple[Any, Any]], inputs: list[_Known], targets: list[_Known], overload: Overload
@@ -465,7 +510,7 @@ def _as_given(arguments: Any, inputs: list[_Known]) -> Any:
 
 
 def _quantised(tensor: Tensor, what: str) -> TraceError:
-    return TraceError(f"{what}, of {DTYPE_NAMES[tensor.dtype]}, {QUANTISED}")
+    return TraceError(f"{what}, of {DTYPE_NAMES[tensor.dtype]}, is a quantised tensor, {UNMADE}")
 
 
 def _flat_pairs(run: Any, record: Any) -> Iterator[tuple[Any, Any]]:

@@ -28,7 +28,9 @@ from roofline.recorder import Recorder
 from roofline.surroundings import (
     any_device,
     named_modules,
+    nothing_compiled,
     random_numbers_unchanged,
+    reads_noted,
     set_eval,
     unchanged,
     without_mha_fast_path,
@@ -63,8 +65,9 @@ def _traced(model: nn.Module, inputs: Any) -> Graph:
         modules = list({id(module): module for _, module in named}.values())
         module_calls = ModuleCalls(model, named)
         recorder = Recorder(module_calls, named)
-        around = (unchanged(modules), without_mha_fast_path(), any_device(), random_numbers_unchanged())
-        for context in (*around, torch.inference_mode()):
+        around = (unchanged(modules), without_mha_fast_path(), any_device(), nothing_compiled())
+        reads = reads_noted(recorder.note_unreadable)
+        for context in (*around, reads, random_numbers_unchanged(), torch.inference_mode()):
             stack.enter_context(context)
         args, kwargs = _call_arguments(inputs, recorder.adopt_input)
         set_eval(modules)
@@ -74,6 +77,8 @@ def _traced(model: nn.Module, inputs: Any) -> Graph:
                 result = model(*args, **kwargs)
             if module_calls.strayed is not None:  # and the model went on without it
                 raise module_calls.strayed
+            if recorder.obstacle is not None:  # nor is it known what the model would have done with the numbers
+                raise recorder.obstacle.failure.error
         except (Exception, SystemExit) as error:
             raise TraceError(_explained(error, model, (args, kwargs), module_calls, recorder)) from error
     return recorder.graph(result)
@@ -90,7 +95,10 @@ def _explained(error: BaseException, model: nn.Module, arguments: Any, modules: 
     """One line: which layer failed, on what shapes, why, and what to do."""
     if modules.strayed is not None:
         return strayed(model, modules.strayed)
-    failure = modules.failure if modules.failure is not None and modules.failure.error is error else None
-    failed_op = recorder.failed_op
-    op, needs_data = failed_op[1:] if failed_op is not None and failed_op[0] is error else ("", False)
+    failures = (recorder.failed_op, recorder.obstacle)
+    failed_op = next((item for item in failures if item is not None and item.failure.error is error), None)
+    failure = modules.failure if failed_op is None else failed_op.failure
+    if failure is not None and failure.error is not error:
+        failure = None
+    op, needs_data = ("", False) if failed_op is None else (failed_op.name, failed_op.needs_data)
     return failed(error, model, arguments, failure, op=op, needs_data=needs_data)

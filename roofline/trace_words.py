@@ -14,16 +14,14 @@ from torch import Tensor, nn
 from roofline.errors import TraceError
 from roofline.meta_tensors import with_tensors
 
-NO_META_KERNEL = "no fake impl or Meta kernel"  # in what torch raises
+NO_META_KERNEL = re.compile("no fake impl|not find the fake impl")  # in what torch raises, by the kind of the op
 NEEDS_DATA = re.compile(  # in what torch raises where a number is read off a meta tensor
     r"meta tensor|register_meta|meta device type|unallocated storage|data is not allocated"
     r"|Tensor\.__format__|got \dD meta"
 )
+HIGHER_ORDER = "a higher-order op, such as torch.cond or flex_attention, cannot be followed"
 CANNOT_FOLLOW = [  # what torch raises, and what it means here
-    (
-        re.compile("HigherOrderOperator|FlexAttention"),
-        "a higher-order op, such as torch.cond or flex_attention, cannot be followed",
-    ),
+    (re.compile("HigherOrderOperator|FlexAttention"), HIGHER_ORDER),
     (re.compile("NestedTensor|NestedInt"), "nested tensors cannot be followed; a padded one can"),
     (
         re.compile("does not require grad|doesn't require gradient"),
@@ -44,6 +42,22 @@ class Failure:
     path: str
     module: nn.Module
     arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOp:
+    """An op that did not run, the module that ran it, and whether it was for want of values."""
+
+    failure: Failure
+    name: str
+    needs_data: bool
+
+    @property
+    def is_the_tracers(self) -> bool:
+        """Whether it would have run on numbers, as far as torch's words tell."""
+        message = str(self.failure.error)
+        patterns = (NEEDS_DATA, NO_META_KERNEL, *(pattern for pattern, _ in CANNOT_FOLLOW))
+        return self.needs_data or any(pattern.search(message) for pattern in patterns)
 
 
 def strayed(model: nn.Module, error: BaseException) -> str:
@@ -76,7 +90,7 @@ def failed(
             "needs numbers where only shapes are known. Decide by shapes or by a constructor argument, "
             "or skip the branch with `if x.is_meta`."
         )
-    if NO_META_KERNEL in message:
+    if NO_META_KERNEL.search(message):
         reason = f"{op!r} has no kernel for shapes alone; give it one with torch.library.register_fake"
     elif isinstance(error, TraceError):
         reason = message

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from roofline.meta_tensors import DTYPE_NAMES, address_of, extent_of, lie, on_meta, tensors_in, with_tensors
+from roofline.meta_tensors import (
+    DTYPE_NAMES,
+    address_of,
+    extent_of,
+    lie,
+    on_meta,
+    ones,
+    others,
+    tensors_in,
+    with_tensors,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +60,22 @@ def test_a_stand_in_lies_as_the_tensor_does() -> None:
     stand_in = on_meta(tensor)
     assert stand_in.is_meta
     assert (stand_in.dtype, stand_in.shape, stand_in.stride()) == (tensor.dtype, tensor.shape, tensor.stride())
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.int64, torch.uint8, torch.bool]
+)
+def test_two_fillings_lie_as_the_tensor_does_and_differ(dtype: torch.dtype) -> None:
+    tensor = torch.empty_strided((4, 6), (1, 4), dtype=dtype, device="meta")
+    with torch.device("meta"):
+        first, second, again = ones(tensor), others(tensor), others(tensor)
+    for filled in (first, second):
+        assert (filled.device.type, filled.dtype, filled.stride()) == ("cpu", dtype, (1, 4))
+    assert bool((first == 1).all())
+    assert torch.equal(second, again)
+    assert not torch.equal(first, second)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        assert set(second.int().flatten().tolist()) == {0, 1}, "indices that are there"
 
 
 def test_dtypes_go_by_their_names() -> None:

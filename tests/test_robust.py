@@ -232,6 +232,14 @@ def test_it_prints_as_often_as_it_is_called(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.count("run tensor(") == 1
 
 
+def test_devices_are_torchs_own_afterwards() -> None:
+    """torch lists once, at the first need, the functions that a device context is about."""
+    torch.utils._device._device_constructors.cache_clear()
+    trace(Net(under_a_device), X)
+    with torch.device("meta"):
+        assert torch.tensor(0).is_meta
+
+
 def test_a_model_that_another_thread_runs_meanwhile_is_none_of_ours() -> None:
     other, started, done = nn.Linear(3, 3), threading.Event(), threading.Event()
     results: list[Tensor] = []
@@ -325,3 +333,137 @@ def test_quantised_weights_and_inputs_are_named() -> None:
         trace(Net(lambda self, x: self.linear(x) + self.table.dequantize(), table=quantised), X)
     with pytest.raises(TraceError, match=r"a constant, of quint8, is a quantised tensor.* \(.*test_robust.py:\d+\)"):
         trace(Net(lambda self, x: self.linear(x) + quantised.dequantize()), X)
+
+
+# --- what a model hides -----------------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op("roofline_robust::modern", mutates_args=())
+def modern(x: Tensor) -> Tensor:
+    """Without a kernel for shapes."""
+    return x * 2
+
+
+@torch.library.custom_op("roofline_robust::chosen", mutates_args=())
+def chosen(x: Tensor) -> Tensor:
+    """All rows of ones, but not of every matrix."""
+    return x[x[:, 0] > 0.5]
+
+
+@torch.library.custom_op("roofline_robust::counted", mutates_args=())
+def counted(x: Tensor) -> int:
+    return int((x > 0.5).sum())
+
+
+def in_a_thread(self: Any, x: Tensor, work: Callable[[list[Tensor]], None]) -> Any:
+    out: list[Tensor] = []
+    worker = threading.Thread(target=work, args=(out,))
+    worker.start()
+    worker.join()
+    return self.linear(out[0])
+
+
+HIDDEN: dict[str, tuple[Callable[..., Any], str]] = {
+    "a number": (lambda self, x: x.sum().item(), "depends on data values: 'item'"),
+    "a number in a layer": (lambda self, x: self.part(x), "depends on data values: 'item' in layer 'part' .Net."),
+    "a table of numbers": (lambda self, x: np.asarray(x), "depends on data values: 'numpy'"),
+    "a list of numbers": (lambda self, x: x.tolist(), "depends on data values: 'tolist'"),
+    "a number in words": (lambda self, x: f"{x.sum():.2f}", "depends on data values: 'format'"),
+    "a mask": (lambda self, x: x[x > 0], "depends on data values: 'index'"),
+    "an operator without kernels": (lambda self, x: torch.ops.roofline_robust.abstract(x), "no kernel for shapes"),
+    "an operator that chooses rows": (lambda self, x: chosen(x), "depends on data values: 'roofline_robust::chosen'"),
+    "a higher-order op": (
+        lambda self, x: torch.cond(x.sum() > 0, torch.relu, torch.tanh, (x,)), "higher-order op, such as torch.cond",
+    ),
+    "quantised activations": (lambda self, x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8), "quantised tensors"),
+    "an op in a thread": (
+        lambda self, x: in_a_thread(self, x, lambda out: out.append(x * 2)), "op 'mul' runs in another thread",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("caught", [Exception, (RuntimeError, ValueError, TypeError, IndexError)])
+@pytest.mark.parametrize("habit", HIDDEN)
+def test_a_model_that_goes_on_without_what_could_not_be_followed_is_refused(habit: str, caught: Any) -> None:
+    attempt, expected = HIDDEN[habit]
+
+    def run(self: Any, x: Tensor) -> Any:
+        x = self.linear(x)
+        try:
+            attempt(self, x)
+            x = self.linear(x)
+        except caught:
+            pass
+        return x
+
+    with pytest.raises(TraceError, match=expected) as refused:
+        trace(Net(run, part=Net(lambda _, x: x.sum().item())), X)
+    if "thread" not in habit:
+        assert re.search(rf"{re.escape(Path(__file__).name)}:\d+", str(refused.value))
+
+
+def test_an_operator_without_shapes_is_run_however_it_was_made() -> None:
+    for operator in (torch.ops.roofline_robust.double, modern):
+        net = Net(lambda self, x, operator=operator: self.linear(operator(x)))
+        layers = followed(net, X)
+        assert layers.macs.sum() == LINEAR
+        assert layers.output_shape.tolist() == [(2, 8), (2, 8)]
+
+
+@pytest.mark.parametrize("operator", [chosen, counted])
+def test_an_operator_whose_result_depends_on_numbers_is_refused(operator: Any) -> None:
+    """x[x[:, 0] > 0.5] keeps every row of ones, and not every row of what came in."""
+    with pytest.raises(TraceError, match=r"depends on data values: 'roofline_robust::(chosen|counted)'"):
+        trace(Net(lambda self, x: self.linear(x + operator(x) if operator is counted else operator(x))), X)
+
+
+def test_an_operator_that_reads_a_constant_is_run_on_it() -> None:
+    """Of the rows of a unit matrix one begins with more than a half: (2, 4) @ (4, 1)."""
+    net = Net(lambda self, x: x[:, :4] @ chosen(self.rows).t(), rows=torch.eye(4))
+    assert followed(net, X).macs.sum() == 2 * 4 * 1
+
+
+@pytest.mark.filterwarnings("ignore")  # torch calls its own quantisation young, and old
+def test_operators_of_quantised_tensors_are_named_as_such() -> None:
+    converted = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 8)), {nn.Linear})  # type: ignore[no-untyped-call]
+    expected = r"layer '0', .*'quantized::linear_dynamic' is of quantised tensors, .*before its conversion"
+    with pytest.raises(TraceError, match=expected):
+        trace(converted, X)
+    with pytest.raises(TraceError, match=r"'quantized::add' is of quantised tensors"):
+        trace(Net(lambda self, x: torch.ops.quantized.add(x, x, 1.0, 0)), X)
+
+
+WORK: dict[str, tuple[Callable[..., Any], str]] = {
+    "a layer": (lambda self, x, out: out.append(self.linear(x)), "layer 'linear' runs in another thread"),
+    "an op": (lambda self, x, out: out.append(x * 2), "op 'mul' runs in another thread"),
+    "an op in a thread of a thread": (
+        lambda self, x, out: in_a_thread(self, x, lambda _: out.append(x * 2)), "op 'mul' runs in another thread",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_what_runs_in_a_thread_is_said_once(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    work, expected = WORK[kind]
+    before = threading.Thread.start, ThreadPoolExecutor.submit
+    with pytest.raises(TraceError, match=expected):
+        trace(Net(lambda self, x: in_a_thread(self, x, lambda out: work(self, x, out))), X)
+    assert "AnotherThread" not in capfd.readouterr().err
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == before
+
+
+def test_an_op_in_a_pool_that_was_there_before_is_refused() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(int, "3").result() == 3  # its thread runs
+        with pytest.raises(TraceError, match="op 'relu' runs in another thread"):
+            trace(Net(lambda self, x: self.linear(pool.submit(torch.relu, x).result())), X)
+        assert pool.submit(torch.relu, torch.tensor([-1.0])).result().item() == 0, "afterwards all is as it was"
+
+
+def test_a_thread_that_runs_no_op_is_let_run() -> None:
+    def run(self: Any, x: Tensor) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return self.linear(x) * pool.submit(pow, 2, 3).result()
+
+    assert followed(Net(run), X).macs.sum() == LINEAR

@@ -7,6 +7,8 @@ import dataclasses
 import gc
 import pickle
 import re
+import subprocess
+import sys
 import time
 import types
 import weakref
@@ -23,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from roofline import surroundings
 from roofline.errors import TraceError
 from roofline.graph import Graph, Op, Value
 from roofline.layers import lower
@@ -348,6 +351,60 @@ def test_what_forward_adds_to_the_lists_tables_and_hooks_of_the_model_is_taken_b
     del model.forward
     assert state_of(model) == before
     assert (model.features, model.table, model.seen) == ([], {"calls": 0}, set())
+
+
+def in_a_dict_of_lists(self: Any, x: Tensor) -> None:
+    self.memory["a"].append(x)
+    self.memory["b"] = [x]
+
+
+def in_a_list_of_an_object(self: Any, x: Tensor) -> None:
+    self.store.seen.append(x)
+    self.store.last = x
+
+
+def in_a_tuple_of_a_list_of_an_object(self: Any, x: Tensor) -> None:
+    self.store.parts[0][0]["deep"] = x
+    self.store.parts[0][1].append(x)
+    self.space.queue.append(x)
+
+
+@pytest.mark.parametrize("fill", [in_a_dict_of_lists, in_a_list_of_an_object, in_a_tuple_of_a_list_of_an_object])
+def test_what_forward_adds_to_what_is_nested_is_taken_back(fill: Callable[..., None]) -> None:
+    class Store:
+        def __init__(self) -> None:
+            self.seen: list[Any] = ["kept"]
+            self.last: Any = None
+            self.parts: list[Any] = [({"deep": 1}, collections.deque([2], maxlen=3))]
+            self.itself = self
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        fill(self, x)
+        return x * 2
+
+    model: Any = Apply(forward)
+    model.memory = {"a": [], "c": 3}
+    model.store, model.space = Store(), types.SimpleNamespace(queue=[])
+    memory, seen = model.memory["a"], model.store.seen
+    trace(model, X)
+    assert model.memory == {"a": [], "c": 3}
+    assert model.memory["a"] is memory
+    assert vars(model.store) == {
+        "seen": ["kept"], "last": None, "parts": [({"deep": 1}, collections.deque([2]))], "itself": model.store,
+    }  # fmt: skip
+    assert model.store.seen is seen
+    assert model.space.queue == []
+
+
+def test_only_so_much_of_what_is_nested_is_looked_into() -> None:
+    """A table of a million lists takes no longer than one of some thousand: the rest is left as the forward has it."""
+    model: Any = Apply(lambda self, x: (self.table[-1].append(1), x * 2)[1])
+    model.table = [[] for _ in range(surroundings.NESTED + 1)]
+    trace(model, X)
+    assert model.table[-1] == [1]
+    model.table = [[] for _ in range(surroundings.NESTED)]
+    trace(model, X)
+    assert model.table[-1] == []
 
 
 def test_an_attribute_that_forward_renames_has_its_name_back() -> None:
@@ -763,6 +820,62 @@ def test_a_compiled_model_is_unwrapped_and_not_compiled() -> None:
         weight = only(graph, "linear").inputs[1]
         assert (weight.role, weight.name) == ("parameter", "0.weight")
     assert compiled == []
+
+
+def compiled_forward(backend: Any) -> nn.Module:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        @torch.compile(backend=backend)
+        def forward(self, x: Tensor) -> Any:
+            return self.linear(x).relu()
+
+    return Net()
+
+
+@pytest.mark.filterwarnings("ignore")  # importing torch's compiler warns
+def test_functions_that_are_compiled_run_as_they_were_written() -> None:
+    compiled: list[object] = []
+
+    def backend(module: Any, _: Any) -> Any:
+        compiled.append(module)
+        return module.forward
+
+    before = torch.compile(torch.relu, backend=backend)
+    models = (
+        compiled_forward(backend),
+        Apply(lambda self, x: before(self.linear(x)), linear=nn.Linear(8, 8)),
+        Apply(lambda self, x: torch.compile(torch.relu, backend=backend)(self.linear(x)), linear=nn.Linear(8, 8)),
+    )
+    for model in models:
+        assert names(trace(model, X)) == ["linear", "relu"]
+    assert compiled == []
+    before(torch.ones(3))
+    assert len(compiled) == 1, "afterwards it is compiled as ever"
+
+
+def test_a_model_that_compiles_in_forward_is_traced_without_importing_the_compiler() -> None:
+    program = """
+import sys, torch
+from roofline.trace import trace
+kept = []
+
+class Net(torch.nn.Linear):
+    def forward(self, x):
+        kept.append(torch.compile(torch.relu, backend="eager"))
+        sigmoid = torch.compile(backend="eager")(torch.sigmoid)
+        return torch.compile(torch.nn.Tanh(), backend="eager")(sigmoid(kept[0](super().forward(x))))
+
+graph = trace(Net(8, 8), torch.zeros(2, 8))
+assert [op.name for op in graph.ops] == ["linear", "relu", "sigmoid", "tanh"], graph.ops
+assert "torch._dynamo" not in sys.modules
+assert kept[0](torch.tensor([-1.0, 2.0])).tolist() == [0, 2]
+assert "torch._dynamo" in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_what_compile_made_of_a_module_does_not_run_and_is_kept() -> None:
