@@ -190,6 +190,21 @@ _SHORT = {"hswish": "hardswish", "hsigmoid": "hardsigmoid", "swish": "silu"}
 _BY_LETTERS = {name.replace("_", ""): name for name in ACTIVATIONS} | _SHORT
 
 
+def name_of(act: str) -> str:
+    """The name in `ACTIVATIONS` of what people call it; case, ``-`` and ``_`` do not matter.
+
+    >>> name_of("h-swish"), name_of("ReLU6")
+    ('hardswish', 'relu6')
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    name = _BY_LETTERS.get(act.lower().replace("-", "").replace("_", "").replace(" ", ""))
+    if name is None:
+        raise ValueError(f"act {act!r} is unknown; there are {', '.join(ACTIVATIONS)}")
+    return name
+
+
 def make_activation(act: Activation | None, chans: int) -> nn.Module:
     """Make an activation for `chans` channels; an Identity for None.
 
@@ -204,10 +219,7 @@ def make_activation(act: Activation | None, chans: int) -> nn.Module:
     if act is None:
         return nn.Identity()
     if isinstance(act, str):
-        name = _BY_LETTERS.get(act.lower().replace("-", "").replace("_", "").replace(" ", ""))
-        if name is None:
-            raise ValueError(f"act {act!r} is unknown; there are {', '.join(ACTIVATIONS)}")
-        return ACTIVATIONS[name](chans)
+        return ACTIVATIONS[name_of(act)](chans)
     if isinstance(act, type) and act.__module__ == nn.ReLU.__module__ and act is not nn.PReLU:
         made: nn.Module = act()  # torch's own classes take options, not channels
         return made

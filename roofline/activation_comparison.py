@@ -503,7 +503,7 @@ def compare_activations(
     if not input_size:
         defaults.append(f"input {'x'.join(map(str, shapes[0][1:]))} ({source})")
     if batch is None:
-        defaults.append("batch 1")
+        defaults.append(f"batch {shapes[0][0] if shapes and shapes[0] else 1}")
     counted = (places[0].dtype, places[0].fusion) if places else (dtype or "fp32", "none")
     return ActivationComparison(
         reference=model,

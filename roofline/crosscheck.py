@@ -12,15 +12,17 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from roofline.count import cost
 from roofline.loading import LoadedModel
+from roofline.loading.building import free_bytes, weight_bytes
+from roofline.meta_tensors import META
 from roofline.trace import trace
 
 # Which of our canonical names, fvcore's handlers and FlopCounterMode's ATen ops count the same work.
@@ -40,7 +42,6 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 }
 PRODUCT_FAMILIES = ("matrix product", "attention", "recurrent")  # torch may run one as another
 VECTOR_FAMILIES = ("norm", "pooling", "interpolation")
-SHARE_OF_MEMORY = 0.5  # of what is free, for weights; the rest is for activations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class CrossCheck:
     Attributes:
         name: The model's.
         differences: By family of ops, where any of the three counts something.
-        failures: Which counter could not count it, and why.
+        failures: Which counter could not count it, or counted shapes alone, and why.
     """
 
     name: str
@@ -101,7 +102,7 @@ def cross_check(loaded: LoadedModel) -> CrossCheck:
     """Count a loaded model with the two other counters and set their results beside ours.
 
     fvcore traces with TorchScript, which has no meta tensors, so a copy of the model is given zeros for weights and
-    run once on the CPU.
+    run once on the CPU. Where there is no room for them, fvcore is left out, and FlopCounterMode counts shapes alone.
 
     Raises:
         TraceError: The model's forward pass cannot be traced.
@@ -116,10 +117,21 @@ def cross_check(loaded: LoadedModel) -> CrossCheck:
     failures = []
     theirs: dict[str, Counter[str]] = {}
     unsupported: Counter[str] = Counter()
-    for name, count in (("fvcore", _fvcore), ("FlopCounterMode", _flop_counter)):
+    needed, free = weight_bytes(loaded.module), free_bytes()
+    has_room = needed <= free
+    counters = {"fvcore": _fvcore, "FlopCounterMode": _flop_counter}
+    if not has_room:
+        del counters["fvcore"]
+        failures.append(
+            f"fvcore is left out: it runs the model, whose weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+            "of memory are free for them; FlopCounterMode counts shapes alone"
+        )
+    for name, count in counters.items():
         try:
-            inputs = tree_map_only(torch.Tensor, lambda t: torch.zeros_like(t, device="cpu"), loaded.inputs)
-            theirs[name], missed = count(_with_zeros(loaded.module), inputs)
+            model = (_with_zeros if has_room else _on_meta)(loaded.module)
+            device = "cpu" if has_room else META
+            inputs = tree_map_only(torch.Tensor, partial(torch.zeros_like, device=device), loaded.inputs)
+            theirs[name], missed = count(model, inputs)
             unsupported.update(missed)
         except Exception as error:
             failures.append(f"{name} could not count it: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
@@ -152,22 +164,17 @@ def _family(name: str) -> str:
 
 
 def _with_zeros(module: nn.Module) -> nn.Module:
-    """A copy with weights, on the CPU.
-
-    Raises:
-        MemoryError: There is no room for them.
-    """
-    needed = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
-    free = psutil.virtual_memory().available
-    if needed > free * SHARE_OF_MEMORY:
-        raise MemoryError(
-            f"it counts as the model runs, whose weights take {needed / 1e9:.1f} GB; {free / 1e9:.1f} are free"
-        )
+    """A copy with weights, on the CPU."""
     model = copy.deepcopy(module).to_empty(device="cpu").eval()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.zero_()
     return model
+
+
+def _on_meta(module: nn.Module) -> nn.Module:
+    """A copy without weights."""
+    return copy.deepcopy(module).to(META).eval()
 
 
 class _TensorsOf(nn.Module):

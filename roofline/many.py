@@ -14,16 +14,17 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
-from roofline.errors import OutputError, RooflineError
+from roofline.errors import CalibrationError, OutputError, RooflineError
 from roofline.output import write_bytes
 from roofline.units import printable, shape
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from roofline.hardware import Hardware
 
 SCHEMA = "roofline/summary/1"
-DIGITS = 16  # of a SHA-256, which tell a file from what it was before
+DIGITS = 16  # of a SHA-256, which tell a profile from what it was before
+UNUSED = ("name", "class", "notes", "figures", "energy_per_mac_j", "energy_per_byte_j")  # of a profile, by a row
 MODELS_A_PROCESS = 8  # for fewer, importing torch into one more takes longer than it saves
 
 FileFormat = Literal["csv", "json"]
@@ -53,9 +55,15 @@ class Summary:
         weight_bytes, activation_bytes: Traffic of a pass.
         latency_s: Of a pass, seconds.
         latency_kind: ``bound`` or ``prediction``.
+        estimator: Whose latency it is; ``roofline`` but for a calibrated profile.
+        interval90_low_s, interval90_high_s: Where the latency is with 90 %, seconds; None of an estimator that does not
+            say.
         bound: ``memory`` or ``compute``: in layers of which kind more of the time is.
         compute_bound_share, memory_bound_share: The shares of the layers' time in such layers.
-        versions, file: What else the row depends on, as `made_of` says.
+        versions: What else the row depends on: of roofline, torch and the library that the model is from.
+        hw_digest: And the figures of the profile and its calibration, as `digest_of` has them.
+        made_from: And what the user's own model was made from, as JSON: ``files``, the SHA-256 of each, and
+            ``versions`` of the installed packages among the rest (`roofline.cache.made_from`). Empty of other models.
     """
 
     model: str
@@ -71,11 +79,15 @@ class Summary:
     activation_bytes: int
     latency_s: float
     latency_kind: str
+    estimator: str
+    interval90_low_s: float | None
+    interval90_high_s: float | None
     bound: str
     compute_bound_share: float
     memory_bound_share: float
     versions: str
-    file: str
+    hw_digest: str
+    made_from: str
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain data."""
@@ -102,7 +114,7 @@ def summary(analysis: Analysis, *, options: str = "") -> Summary:
     """An analysis in one row."""
     totals = analysis.totals()
     compute = totals["compute_bound_share"]
-    versions, file = made_of(analysis.reference)
+    low_s, high_s = (math.nan, math.nan) if analysis.estimates is None else analysis.estimates.estimate.interval90_s
     return Summary(
         model=analysis.reference,
         hw=analysis.hardware.id,
@@ -117,37 +129,28 @@ def summary(analysis: Analysis, *, options: str = "") -> Summary:
         activation_bytes=totals["activation_bytes"],
         latency_s=totals["latency_s"],
         latency_kind=analysis.latency_kind,
+        estimator="roofline" if analysis.estimates is None else analysis.estimates.chosen,
+        interval90_low_s=None if math.isnan(low_s) else low_s,
+        interval90_high_s=None if math.isnan(high_s) else high_s,
         bound="compute" if compute > 0.5 else "memory",
         compute_bound_share=compute,
         memory_bound_share=1.0 - compute,
-        versions=versions,
-        file=file,
+        versions=versions_of(analysis.reference),
+        hw_digest=digest_of(analysis.hardware),
+        made_from=made_from(analysis.reference),
     )
 
 
-def made_of(reference: str) -> tuple[str, str]:
-    """What a row depends on beside its options: versions of roofline, torch and the library, and the user's own file.
+def versions_of(reference: str) -> str:
+    """Versions of roofline, torch and the library that a model is from.
 
-    >>> made_of("mobilenetv4_conv_s")  # doctest: +SKIP
-    ('roofline 0.1.0 torch 2.13.0', '')
-
-    Returns:
-        The versions, and of a file that the reference names the first digits of its SHA-256; empty of other references.
+    >>> versions_of("mobilenetv4_conv_s")  # doctest: +SKIP
+    'roofline 0.1.0 torch 2.13.0'
     """
-    from roofline.cache import _own_file
     from roofline.loading.references import library_of
-    from roofline.models import knows
 
     library = library_of(reference)
-    versions = _versions(library[0] if library else "")
-    if library or knows(reference):
-        return versions, ""
-    with suppress(OSError, ValueError):  # there is none, or no file could be called so
-        file = _own_file(reference)
-        if file is not None and file.is_file():
-            with file.open("rb") as content:
-                return versions, hashlib.file_digest(content, "sha256").hexdigest()[:DIGITS]
-    return versions, ""
+    return _versions(library[0] if library else "")
 
 
 @cache
@@ -159,6 +162,63 @@ def _versions(library: str) -> str:
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return " ".join(f"{name} {version}" for name, version in found.items())
+
+
+def digest_of(hardware: Hardware) -> str:
+    """The first digits of a SHA-256 over all of a profile that decides a row: its figures and its calibration.
+
+    Of each figure also its kind, which says what is a bound; not energies, notes, or where a figure is from.
+
+    Raises:
+        CalibrationError: The calibration cannot be read.
+    """
+    values = {name: value for name, value in hardware.to_dict().items() if name not in UNUSED}
+    kinds = {path: figure.kind for path, figure in hardware.figures.items() if path not in UNUSED}
+    digest = hashlib.sha256(json.dumps([values, kinds], sort_keys=True).encode())
+    if hardware.calibration is not None:
+        try:
+            digest.update(hardware.calibration.read_bytes())
+        except (OSError, ValueError) as error:  # ValueError: a null byte
+            reason = getattr(error, "strerror", None) or error
+            raise CalibrationError(f"{hardware.calibration}: cannot be read: {reason}") from None
+    return digest.hexdigest()[:DIGITS]
+
+
+def made_from(reference: str) -> str:
+    """What the user's own model was made from in this process, as JSON with paths from here; empty of other models."""
+    from roofline import cache as tables
+
+    if not tables.is_own(reference):
+        return ""
+    made = tables.made_from(reference)
+    made["files"] = dict(sorted((_from_here(Path(file)), digest) for file, digest in made["files"].items()))
+    return json.dumps(made)
+
+
+def _from_here(file: Path) -> str:
+    here, file = Path.cwd().resolve(), file.resolve()
+    return (file.relative_to(here) if file.is_relative_to(here) else file).as_posix()
+
+
+def _is_as_it_was(row: Mapping[str, Any]) -> bool:
+    """Whether what the model of a row was made from has not changed since."""
+    from roofline import cache as tables
+
+    if not tables.is_own(row["model"]):
+        return row.get("made_from") == ""
+    with suppress(Exception):  # anybody can write such a file, so whatever there is to say of it
+        made, file = json.loads(row["made_from"]), tables.own_file(row["model"]) or _module_file(row["model"])
+        return (file is None or _from_here(file) in made["files"]) and tables.is_as_it_was(made)
+    return False
+
+
+def _module_file(reference: str) -> Path | None:
+    """The first file that Python would run for ``package.module:make``; None for a package that is installed."""
+    name = reference.partition(":")[0].partition(".")[0]
+    spec = PathFinder.find_spec(name, [str(Path.cwd()), *sys.path])
+    if spec is None or spec.origin is None or {"site-packages", "dist-packages"} & set(Path(spec.origin).parts):
+        return None
+    return Path(spec.origin)
 
 
 def analyze_many(
@@ -270,22 +330,24 @@ class RowFile:
     """A file of summaries that grows by whole lines: CSV with a header, or JSON, one object a line.
 
     Attributes:
-        done: References of the models that are in it already. A row of the user's own file is let go of once that
-            file has changed, and is to be done again.
+        done: References of the models that are in it already. A row of the user's own is let go of once a file that
+            it was made from has changed, and is to be done again.
     """
 
-    def __init__(self, path: Path, format: FileFormat, *, hw: str, options: str, restart: bool = False) -> None:
+    def __init__(self, path: Path, format: FileFormat, *, hw: Hardware, options: str, restart: bool = False) -> None:
         """Read what is there.
 
         Args:
             path: Of the file; it need not exist.
             format: ``"csv"`` or ``"json"``.
-            hw: The id of the device that all rows must be of.
+            hw: The device that all rows must be of.
             options: As `Summary.options`, likewise.
             restart: Whether to begin anew, whatever is there.
 
         Raises:
-            OutputError: The file is no such file, or of another device, other options or other versions.
+            OutputError: The file is no such file, or of another device, other figures of it, other options or other
+                versions.
+            CalibrationError: As `digest_of`.
         """
         self._path, self._format = path, format
         self._file: IO[bytes] | None = None
@@ -296,7 +358,7 @@ class RowFile:
         self._kept = data[: data.rfind(b"\n") + 1]  # what an interrupted run left of a last line is no row
         done, stale = set(), set()
         for number, row in self._rows(hw, options):
-            if row.get("file") == made_of(row["model"])[1]:
+            if _is_as_it_was(row):
                 done.add(row["model"])
             else:
                 stale.add(number)
@@ -337,15 +399,19 @@ class RowFile:
         except OSError as error:
             raise OutputError(f"cannot write {self._path}: {error.strerror}") from error
 
-    def _rows(self, hw: str, options: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _rows(self, hw: Hardware, options: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """The rows with the numbers of their lines."""
+        digest = digest_of(hw)
         for number, row in _parsed(self._kept, self._path, self._format):
-            for what, known in (("hw", hw), ("options", options), ("versions", made_of(row["model"])[0])):
+            wanted = {"hw": hw.id, "options": options, "versions": versions_of(row["model"]), "hw_digest": digest}
+            for what, known in wanted.items():
                 if row.get(what) != known:
                     found = printable(str(row.get(what)))[:80] or "none"
+                    told = f"has the {what} {found}, and this is {known or 'none'}"
+                    if what == "hw_digest":
+                        told = f"is from before the profile or the calibration of {hw.id} changed"
                     raise OutputError(
-                        f"{self._path}:{number} has the {what} {found}, and this is {known or 'none'}: "
-                        "choose another file, or --restart to begin this one anew"
+                        f"{self._path}:{number} {told}: choose another file, or --restart to begin this one anew"
                     )
             yield number, row
 

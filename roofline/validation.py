@@ -256,6 +256,7 @@ def validate(
     if freeze is not None:
         freeze(predictions)
     runs: list[Run] = []
+    built_with: list[Mapping[str, Any]] = []
     failures: list[Failure] = []
     reference_s = how.anchor_reference_s
     for group in _groups(predictions.models):
@@ -279,13 +280,14 @@ def validate(
                 raise
             runs[-1] = replace(runs[-1], is_interrupted=True)
             break
+        built_with.append(first.arguments)
         if runs[-1].is_interrupted:
             break
         if runs[-1].anchor:  # all at one reference state
             reference_s = tuple(runs[-1].anchor["reference_s"])
     if not runs:
         raise RooflineError("; ".join(dict.fromkeys(failure.reason for failure in failures)))
-    return joined(predictions, runs, hardware=hardware, how=how, failures=failures, notes=notes)
+    return joined(predictions, runs, arguments=built_with, hardware=hardware, how=how, failures=failures, notes=notes)
 
 
 def _groups(models: Sequence[PredictedModel]) -> list[list[PredictedModel]]:
@@ -293,23 +295,36 @@ def _groups(models: Sequence[PredictedModel]) -> list[list[PredictedModel]]:
     groups: dict[tuple[Any, ...], list[PredictedModel]] = {}
     for model in models:
         asked = model.asked
-        key = (asked.batch, asked.input_size, repr(sorted(asked.arguments.items())))
+        key = (asked.batch, asked.input_size, _told(asked.arguments))
         groups.setdefault(key, []).append(model)
     return [
         group[start : start + MODELS_A_RUN] for group in groups.values() for start in range(0, len(group), MODELS_A_RUN)
     ]
 
 
+def _told(arguments: Mapping[str, Any]) -> str:
+    """Arguments as part of a key."""
+    return repr(sorted(arguments.items()))
+
+
 def joined(
     predictions: Predictions,
     runs: Sequence[Run],
     *,
+    arguments: Sequence[Mapping[str, Any]] | None = None,
     hardware: Hardware,
     how: Setup | None = None,
     failures: Sequence[Failure] = (),
     notes: Iterable[str] = (),
 ) -> Validation:
     """Predictions beside what the runs measured; a model that no run has is left out.
+
+    Args:
+        predictions, runs: The two.
+        arguments: Of each run, with which its models were built; none if None.
+        hardware: The profile.
+        how: How models ran.
+        failures, notes: Beside those of the predictions and runs.
 
     Raises:
         CalibrationError: A run was not measured at the reference state that the predictions are at.
@@ -322,10 +337,16 @@ def joined(
                 "the models were measured at another reference state of the machine than that of the calibration: "
                 "calibrate and measure with the same version of roofline"
             )
-    measured = {(each.reference, each.batch, each.input_shapes): each for run in runs for each in run.measurements}
+    built_with: Sequence[Mapping[str, Any]] = [{}] * len(runs) if arguments is None else arguments
+    measured = {
+        (each.reference, each.batch, each.input_shapes, _told(given)): each
+        for run, given in zip(runs, built_with, strict=True)
+        for each in run.measurements
+    }
     models = []
     for model in predictions.models:
-        found = measured.get((model.asked.reference, model.asked.batch, model.input_shapes))
+        asked = model.asked
+        found = measured.get((asked.reference, model.batch, model.input_shapes, _told(asked.arguments)))
         if found is not None:
             models.append(ValidatedModel(predicted=model, measurement=found))
     return Validation(

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.errors import RooflineError
+from roofline.exported import is_exported
 from roofline.measurement.result import Failure
 from roofline.units import shape_list
 from roofline.validation_statistics import Interval
@@ -156,6 +157,12 @@ class PredictedModel:
     risks: tuple[str, ...] = ()
 
     @property
+    def batch(self) -> int:
+        """Images a call: as asked, but of an exported file the first dimension that it has, which may be fixed."""
+        sizes = next(iter(self.input_shapes), ())
+        return sizes[0] if sizes and is_exported(self.asked.reference) else self.asked.batch
+
+    @property
     def input_shape(self) -> list[Any]:
         """As the JSON of results has it: the sizes of one input, or a list of such."""
         shapes = [list(shape) for shape in self.input_shapes]
@@ -167,7 +174,7 @@ class PredictedModel:
             "reference": self.asked.reference,
             "name": self.name,
             "family": self.family,
-            "batch": self.asked.batch,
+            "batch": self.batch,
             "input_shape": self.input_shape,
             "mode": self.asked.mode,
             "dtype": self.asked.dtype or "fp32",

@@ -417,13 +417,14 @@ def test_files_of_the_users_own_have_a_table_only_if_asked(
 
 
 def test_a_change_of_the_users_file_or_of_what_it_imports_is_seen(
-    tmp_path: Path, loads: list[str], user_modules: None
+    tmp_path: Path, loads: list[str], monkeypatch: pytest.MonkeyPatch, user_modules: None
 ) -> None:
     net, width = tmp_path / "own_net.py", tmp_path / "own_width.py"
     width.write_text("WIDTH = 8\n")
     net.write_text("from own_width import WIDTH\n" + NET.format(width="WIDTH"))
 
     def params() -> int:
+        monkeypatch.setattr("roofline.loading.users._IMPORTED", {}, raising=False)  # as in a new process
         sys.modules.pop("own_width", None)
         return analyze(f"{net}:make", hw="pixel6_tpu", cached=True).layers.params
 
@@ -439,6 +440,25 @@ def test_a_change_of_the_users_file_or_of_what_it_imports_is_seen(
     net.unlink()
     with pytest.raises(roofline.ModelError, match="no such file"):
         params()
+
+
+def test_what_a_kept_table_was_made_from_counts_as_imported(tmp_path: Path, user_modules: None) -> None:
+    """Whoever asks what a model was made from is told, also where its table was found and nothing imported for it."""
+    net, width = tmp_path / "own_net.py", tmp_path / "own_width.py"
+    width.write_text("WIDTH = 8\n")
+    net.write_text("from own_width import WIDTH\n" + NET.format(width="WIDTH"))
+    analyze(f"{net}:make", hw="pixel6_tpu", cached=True)
+    made = cache.made_from(f"{net}:make")
+    assert made["files"][str(width)] == hashlib.sha256(b"WIDTH = 8\n").hexdigest()
+    for name in ("own_net", "own_width"):
+        sys.modules.pop(name, None)
+    assert str(width) not in cache.made_from(f"{net}:make")["files"]
+    analyze(f"{net}:make", hw="pixel6_tpu", cached=True)
+    assert "own_width" not in sys.modules
+    assert cache.made_from(f"{net}:make") == made
+    assert cache.is_as_it_was(made)
+    width.unlink()
+    assert not cache.is_as_it_was(made)
 
 
 def test_a_module_is_found_where_python_would_look_for_it(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import roofline
+from roofline import crosscheck
 from roofline.crosscheck import VECTOR_FAMILIES, CrossCheck, Difference, cross_check
 from roofline.loading import LoadedModel, load
 
@@ -228,13 +229,24 @@ def test_attention_is_counted_by_the_products_it_is_made_of() -> None:
     assert check.total.flop_counter_macs == check.total.macs == 9 * 3 * 32 + attention.macs
 
 
-def test_a_model_whose_weights_find_no_room_is_reported_too() -> None:
-    """The two others run it: 2^20 x 2^20 weights are 4 TiB."""
+def test_a_model_whose_weights_find_no_room_is_counted_by_its_shapes() -> None:
+    """fvcore runs it: 2^20 x 2^20 weights are 4 TiB."""
     with torch.device("meta"):
         check = cross_check(loaded(nn.Linear(2**20, 2**20, bias=False), (1, 2**20)))
-    assert check.total.macs == 2**40
-    assert len(check.failures) == 2
-    assert all("whose weights take 4398.0 GB" in failure for failure in check.failures)
+    assert check.total.macs == check.total.flop_counter_macs == 2**40
+    assert check.total.fvcore_flops is None
+    (failure,) = check.failures
+    assert failure.startswith("fvcore is left out: it runs the model, whose weights take 4398.0 GB, and ")
+    assert failure.endswith("FlopCounterMode counts shapes alone")
+
+
+@pytest.mark.parametrize("name", ["MobileNetV4 hybrid", "attention", "transposed", "einsum", "a bilinear layer"])
+def test_shapes_alone_are_counted_as_a_run_is(
+    name: str, checks: dict[str, tuple[LoadedModel, CrossCheck]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crosscheck, "free_bytes", lambda: -1)
+    model, with_weights = checks[name]
+    assert cross_check(model).total.flop_counter_macs == with_weights.total.flop_counter_macs
 
 
 def test_a_model_that_cannot_be_copied_is_reported_too() -> None:

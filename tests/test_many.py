@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import roofline
-from roofline import models
+from roofline import cache, models
+from roofline.calibration.file import save
 from roofline.commands.show import CLEAR_LINE
-from roofline.errors import OutputError, ProfileError
-from roofline.many import COLUMNS, Failure, RowFile, Summary, analyze_many, header, line, made_of, summary
+from roofline.errors import CalibrationError, OutputError, ProfileError
+from roofline.hardware import Figure, Hardware
+from roofline.many import (
+    COLUMNS,
+    Failure,
+    RowFile,
+    Summary,
+    analyze_many,
+    digest_of,
+    header,
+    line,
+    made_from,
+    summary,
+    versions_of,
+)
+from roofline.profiles import load_profile
+from tests.calibration.made import make_calibration
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -113,16 +132,23 @@ def test_processes_give_the_same_rows_and_lose_only_the_model_that_ends_one() ->
     died = found.pop("nets.py:dies")
     assert isinstance(died, Failure)
     assert died.reason.startswith("its process ended")
-    assert found == {row.model: row for row in analyze_many(list(found), hw="pixel6_tpu", jobs=1)}
+    here = {row.model: row for row in analyze_many(list(found), hw="pixel6_tpu", jobs=1)}
+    own, same = found.pop("nets.py:good"), here.pop("nets.py:good")
+    assert found == here
+    assert isinstance(own, Summary)
+    assert isinstance(same, Summary)
+    assert replace(own, made_from="") == replace(same, made_from="")  # each process has imported other packages
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
+TOY = replace(load_profile("pixel6_tpu"), id="toy")
 ROW = Summary(
     model="net, \"one\"|`x`", hw="toy", options="--batch 2", dtype="int8", fusion="none", batch=2,
     input_shape="2x3x8x8", params=7, macs=2**62, weight_bytes=7, activation_bytes=9, latency_s=0.1 + 0.2,
-    latency_kind="bound", bound="memory",
-    compute_bound_share=0.25, memory_bound_share=0.75, versions=made_of("net")[0], file="",
+    latency_kind="bound", estimator="learned", interval90_low_s=0.2, interval90_high_s=0.4, bound="memory",
+    compute_bound_share=0.25, memory_bound_share=0.75, versions=versions_of("net"), hw_digest=digest_of(TOY),
+    made_from='{"files": {}, "versions": {}}',
 )  # fmt: skip
 
 
@@ -131,7 +157,7 @@ def format(request: pytest.FixtureRequest) -> Iterator[Any]:
     return request.param  # type: ignore[no-any-return]
 
 
-def grown(format: Any, *, restart: bool = False, hw: str = "toy", options: str = "--batch 2") -> RowFile:
+def grown(format: Any, *, restart: bool = False, hw: Hardware = TOY, options: str = "--batch 2") -> RowFile:
     return RowFile(Path("rows"), format, hw=hw, options=options, restart=restart)
 
 
@@ -169,13 +195,13 @@ def test_a_run_that_ended_anywhere_can_be_gone_on_with(format: Any) -> None:
 def test_a_file_of_another_device_or_other_options_is_not_gone_on_with(format: Any) -> None:
     Path("rows").write_text(header(format) + line(ROW, format))
     with pytest.raises(OutputError, match=r"rows:\d has the hw toy, and this is other: .*--restart"):
-        grown(format, hw="other")
+        grown(format, hw=replace(TOY, id="other"))
     with pytest.raises(OutputError, match=r"has the options --batch 2, and this is none"):
         grown(format, options="")
 
 
 def test_a_file_of_another_version_is_not_gone_on_with(format: Any) -> None:
-    versions, _ = made_of("timm:resnet18")
+    versions = versions_of("timm:resnet18")
     assert versions.startswith(f"roofline {roofline.__version__} torch ")
     older = Summary(**{**ROW.to_dict(), "versions": "roofline 0.0.1"})
     Path("rows").write_text(header(format) + line(older, format))
@@ -183,22 +209,121 @@ def test_a_file_of_another_version_is_not_gone_on_with(format: Any) -> None:
         grown(format)
 
 
+def test_a_file_of_other_figures_of_the_device_is_not_gone_on_with(format: Any) -> None:
+    Path("rows").write_text(header(format) + line(ROW, format))
+    slower = replace(TOY, bandwidth_bytes_per_s=TOY.bandwidth_bytes_per_s / 2)
+    with pytest.raises(
+        OutputError, match=r"rows:\d is from before the profile or the calibration of toy changed: .*--restart"
+    ):
+        grown(format, hw=slower)
+    assert grown(format).done == {ROW.model}
+
+
+def test_the_digest_of_a_device_is_of_what_decides_a_time() -> None:
+    path = "bandwidth_bytes_per_s"
+    reworded = {name: replace(figure, source="elsewhere") for name, figure in TOY.figures.items()}
+    energy = {"energy_per_mac_j": Figure(value=1e-12, kind="estimate", source="a guess")}
+    same: list[dict[str, Any]] = [
+        {"name": "Toy 2"},
+        {"notes": "new"},
+        {"energy_per_mac_j": 1e-12, "figures": reworded | energy},
+    ]
+    assert {digest_of(replace(TOY, **changes)) for changes in same} == {digest_of(TOY)}
+    others: list[dict[str, Any]] = [
+        {path: TOY.bandwidth_bytes_per_s * (1 + 1e-15)},
+        {"peak_macs_per_s": {"int8": 1e12}},
+        {"layer_overhead_s": 1e-9},
+        {"fused_activations": frozenset()},
+        {"default_fusion": "none"},
+        {"figures": {**TOY.figures, path: replace(TOY.figures[path], kind="datasheet")}},
+    ]
+    assert len({digest_of(TOY), *(digest_of(replace(TOY, **changes)) for changes in others)}) == 1 + len(others)
+
+
+def test_a_device_that_was_calibrated_anew_is_another_one(format: Any) -> None:
+    calibrated = replace(TOY, calibration=Path("toy.npz"))
+    with pytest.raises(CalibrationError, match=r"^toy\.npz: cannot be read: No such file or directory$"):
+        grown(format, hw=calibrated)
+    save(make_calibration(), Path("toy.npz"))
+    Path("rows").write_text(header(format) + line(replace(ROW, hw_digest=digest_of(calibrated)), format))
+    assert grown(format, hw=calibrated).done == {ROW.model}
+    save(make_calibration(notes=("measured again",)), Path("toy.npz"))
+    for now in (calibrated, TOY):
+        with pytest.raises(OutputError, match="before the profile or the calibration of toy changed"):
+            grown(format, hw=now)
+
+
+def own_row(reference: str) -> Summary:
+    return replace(ROW, model=reference, made_from=made_from(reference))
+
+
 @pytest.mark.parametrize("reference", ["nets.py:good", "net.pt2", "hf:config.json"])
 def test_a_row_is_done_again_once_the_users_own_file_has_changed(reference: str, format: Any) -> None:
     for name in ("net.pt2", "config.json"):
         Path(name).write_text("as it was")
-    _, digest = made_of(reference)
-    assert len(digest) == 16
-    assert made_of(MEDIUM)[1] == made_of("package.module:make")[1] == made_of("x" * 5000)[1] == ""
-    row = Summary(**{**ROW.to_dict(), "model": reference, "file": digest})
+    row = own_row(reference)
     Path("rows").write_text(header(format) + line(row, format) + line(ROW, format))
     assert grown(format).done == {reference, ROW.model}
     Path({"nets.py:good": "nets.py", "hf:config.json": "config.json"}.get(reference, reference)).write_text("and now")
-    again = Summary(**{**row.to_dict(), "file": made_of(reference)[1]})
+    assert grown(format).done == {ROW.model}
+    again = own_row(reference)
     with grown(format) as file:
         assert file.done == {ROW.model}
         file.write(again)
     assert Path("rows").read_text() == header(format) + line(ROW, format) + line(again, format)
+
+
+def test_only_rows_of_the_users_own_say_what_they_were_made_from() -> None:
+    assert made_from(MEDIUM) == made_from("timm:resnet18") == ""
+    made = json.loads(made_from("nets.py:good"))
+    assert len(made["files"]["nets.py"]) == 64  # from here, so that a folder may move as a whole
+    assert made["versions"]["torch"] == roofline.analysis.versions()["torch"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "{}", "3", "[" * 10**5, '{"files": {"nets.py": 3}, "versions": {}}', '{"files": {}, "versions": {}}',
+     '{"files": {"/dev/zero": ""}, "versions": {}}', '{"files": {"a\\u0000b": ""}, "versions": {}}'],
+)  # fmt: skip
+def test_a_row_that_does_not_say_so_is_done_again(text: str, format: Any) -> None:
+    Path("rows").write_text(header(format) + line(replace(own_row("nets.py:good"), made_from=text), format))
+    assert grown(format).done == frozenset()
+
+
+def test_a_row_of_the_zoo_that_was_the_users_own_is_done_again(format: Any) -> None:
+    zoo = replace(ROW, model=SMALL, made_from="")
+    Path("rows").write_text(header(format) + line(zoo, format))
+    assert grown(format).done == {SMALL}
+    Path("rows").write_text(header(format) + line(replace(zoo, made_from=ROW.made_from), format))
+    assert grown(format).done == frozenset()
+
+
+def test_a_row_is_done_again_once_python_would_find_another_file_or_there_is_none(
+    format: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("one", "other"):
+        Path(folder).mkdir()
+        Path(folder, "own_module.py").write_text(NETS)
+    monkeypatch.syspath_prepend("one")
+    (row,) = analyze_many(["own_module:good"], hw="pixel6_tpu")
+    assert isinstance(row, Summary)
+    row = replace(ROW, model=row.model, made_from=row.made_from)
+    Path("rows").write_text(header(format) + line(row, format))
+    assert grown(format).done == {"own_module:good"}
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend("other")
+        assert grown(format).done == frozenset()
+    assert grown(format).done == {"own_module:good"}
+    Path("one", "own_module.py").unlink()
+    assert grown(format).done == frozenset()
+
+
+def test_another_version_of_a_package_that_was_imported_is_seen(format: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("rows").write_text(header(format) + line(own_row("nets.py:good"), format))
+    assert grown(format).done == {"nets.py:good"}
+    real = cache._version
+    monkeypatch.setattr(cache, "_version", lambda name: "99.0" if name == "numpy" else real(name))
+    assert grown(format).done == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -332,3 +457,81 @@ def test_with_nothing_left_to_do_the_file_stays(command: Command) -> None:
     again = command(*asked)
     assert (again.returncode, again.stderr) == (0, "2 of 2 models analysed, 2 of them from before; 0 failed.\n")
     assert Path("rows.csv").read_bytes() == before
+
+
+PROFILE = """\
+schema: roofline/hardware/1
+id: my
+name: My device
+class: npu
+peak_gmacs_per_s:
+  int8: {value: 1000, kind: estimate, source: a guess}
+bandwidth_gb_per_s: {value: BANDWIDTH, kind: estimate, source: a guess}
+default_dtype: int8
+default_fusion: epilogue
+fused_activations: [relu]
+"""
+
+
+def test_an_edited_profile_is_another_device(command: Command) -> None:
+    """Else one file would rank models across two devices."""
+    asked = ["--hw", "my.yaml", "-o", "rows.csv"]
+    Path("my.yaml").write_text(PROFILE.replace("BANDWIDTH", "40"))
+    assert command("analyze", SMALL, MEDIUM, *asked).returncode == 0
+    before = Path("rows.csv").read_bytes()
+    Path("my.yaml").write_text(PROFILE.replace("BANDWIDTH", "40").replace("a guess", "a better guess"))
+    assert command("analyze", SMALL, MEDIUM, *asked).stderr.startswith("2 of 2 models analysed, 2 of them from before")
+    Path("my.yaml").write_text(PROFILE.replace("BANDWIDTH", "10"))
+    run = command("analyze", SMALL, MEDIUM, LARGE, *asked)
+    assert run.returncode == 2
+    assert "rows.csv:2 is from before the profile or the calibration of my changed" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert Path("rows.csv").read_bytes() == before
+    assert command("analyze", SMALL, MEDIUM, LARGE, *asked, "--restart").returncode == 0
+    assert len({row["hw_digest"] for row in rows("rows.csv").values()}) == 1
+
+
+OWN = """\
+from own_blocks import WIDTH
+from torch import nn
+
+
+def make():
+    return nn.Conv2d(3, WIDTH, 1, bias=False)
+"""
+
+
+@pytest.mark.parametrize("reference", ["own_net.py:make", "own_net:make"])
+@pytest.mark.parametrize("cached", [[], ["--cache"]], ids=["no cache", "cache"])
+def test_a_row_is_done_again_once_what_the_users_file_imports_has_changed(
+    reference: str, cached: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 1x1 convolution of 3 channels has 3 weights for each of WIDTH."""
+    monkeypatch.setenv("ROOFLINE_CACHE_DIR", "tables")
+
+    def params(*restart: str) -> tuple[str, str]:
+        monkeypatch.setattr("roofline.loading.users._IMPORTED", {}, raising=False)  # as in a new process
+        for name in ("own_net", "own_blocks"):
+            sys.modules.pop(name, None)
+        run = command("analyze", reference, SMALL, *ON_TPU, *cached, "-o", "rows.csv", *restart)
+        assert run.returncode == 0, run.stderr
+        told = run.stderr.splitlines()[-1].removeprefix("2 of 2 models analysed").removesuffix("; 0 failed.")
+        return rows("rows.csv")[reference]["params"], told
+
+    Path("own_net.py").write_text(OWN)
+    Path("own_blocks.py").write_text("WIDTH = 8\n")
+    assert params() == ("24", "")
+    assert params() == ("24", ", 2 of them from before")
+    assert params("--restart") == ("24", "")  # with --cache, nothing of it is imported
+    changed(Path("own_blocks.py"), "WIDTH = 16\n")
+    assert params() == ("48", ", 1 of them from before")
+    changed(Path("own_net.py"), OWN.replace("(3, WIDTH", "(3, 2 * WIDTH"))
+    assert params() == ("96", ", 1 of them from before")
+    assert params() == ("96", ", 2 of them from before")
+
+
+def changed(file: Path, text: str) -> None:
+    """Write a source file so that Python takes no bytecode of before for it, which it tells by size and seconds."""
+    now_s = file.stat().st_mtime
+    file.write_text(text)
+    os.utime(file, (now_s + 2, now_s + 2))

@@ -407,6 +407,21 @@ def test_a_run_at_another_reference_state_is_refused() -> None:
                how=Setup(anchor_reference_s=(1.0, 1.0, 1.0)))  # fmt: skip
 
 
+def test_one_reference_with_two_sets_of_arguments_is_two_models() -> None:
+    """Each is judged by its own measurement: of 1 ms and 2 ms, both right."""
+    widths = (1.0, 2.0)
+    asked = [
+        replace(predicted("net", width * 1e-3), asked=Asked(reference="net", arguments={"width_mult": width}))
+        for width in widths
+    ]
+    runs = [run_of([measured("net", width * 1e-3)]) for width in widths]
+    built_with = [{"width_mult": width} for width in widths]
+    made = joined(frozen(asked), runs, arguments=built_with, hardware=HARDWARE)
+    assert [row.measured_s for row in made.of("learned")] == [1e-3, 2e-3]
+    only = joined(frozen(asked), runs[:1], arguments=built_with[:1], hardware=HARDWARE)  # the other was not measured
+    assert [model.predicted.asked.arguments for model in only.models] == [{"width_mult": 1.0}]
+
+
 def test_what_ran_otherwise_than_it_was_predicted_is_undecided() -> None:
     one, other = pair("net", 0.0)
     made = validation_of([(replace(one, asked=replace(one.asked, mode="compile")), other)])

@@ -51,7 +51,7 @@ class Acts(click.ParamType):  # type: ignore[type-arg]  # generic only since cli
 
 @click.command()
 @click.option("--model", metavar="MODEL", shell_complete=complete_model,
-              help="The network, which takes act; activation_probe, 30 convolutions, if not given.")  # fmt: skip
+              help="The network: one that takes act, or an exported graph; activation_probe if not given.")  # fmt: skip
 @click.option("--acts", type=Acts(), metavar="NAME,...", help="Activations, or all; relu,silu,hardswish if not given.")
 @click.option("--hw", "devices", metavar="PROFILE", multiple=True, shell_complete=complete_hardware,
               help="Predict on it: a profile's name or YAML file; may be given again.")  # fmt: skip
@@ -95,8 +95,9 @@ def activations(
 
     Predicted on each --hw, measured on --device; with neither, predicted on pixel6_tpu and measured on this CPU.
     The same network is built with each activation, so MODEL has to take one: all of the zoo does, and so does a
-    callable of your own with an argument act. What is measured is kept as 'roofline measure' keeps it. Exit code 3 says
-    that the machine was too noisy to judge by the figures.
+    callable of your own with an argument act; in an exported graph it takes the place of what is there. What is
+    measured is kept as 'roofline measure' keeps it. Exit code 3 says that the machine was too noisy to judge by the
+    figures.
     """
     output = None if output == Path("-") else output
     format = format_of(format, output)

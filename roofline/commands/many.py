@@ -52,15 +52,21 @@ def analyze_many(
     from roofline.reports.many_terminal import Lines, verdict
 
     assert hw is not None
-    hardware, words = load_profile(hw), shlex.join(options.words())
+    hardware = load_profile(hw)
+    words = shlex.join([*options.words(), *(["--estimator", estimator] if estimator else [])])
     file = None
     if output is not None and file_format is not None:
-        file = RowFile(output, file_format, hw=hardware.id, options=words, restart=restart)
+        file = RowFile(output, file_format, hw=hardware, options=words, restart=restart)
     waiting = [model for model in models if file is None or model not in file.done]
+    if hardware.calibration is not None:  # once, and not by each process
+        from roofline.calibration.predicting import warnings_of
+
+        for warning in warnings_of(hardware):
+            click.echo(warning, err=True)
     found = rows_of(
         waiting, hw=hardware, jobs=jobs, words=words, estimator=estimator, cached=cached, **options.keywords()
     )
-    table = Lines(models, markdown=format == "md")
+    table = Lines(models, markdown=format == "md", estimated=hardware.calibration is not None)
     text = io.StringIO()  # of a table that goes to a file, and so is written when it is whole
 
     def put(text_of_a_row: str) -> None:

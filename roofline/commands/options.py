@@ -28,7 +28,12 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
         """Channels, height, width."""
         sizes = str(value).lower().split("x")
         if len(sizes) not in (1, 3) or not all(re.fullmatch(r"0*[1-9]\d{0,8}", size) for size in sizes):
-            self.fail(f"{value!r} is not CxHxW, as in 3x224x224 (or 224 for that)", param, ctx)
+            self.fail(
+                f"{value!r} is not CxHxW, as in 3x224x224 (or 224 for that); another shape is written as in "
+                "--input 'x:float32[1,3,8,32,32]'",
+                param,
+                ctx,
+            )
         return (3, int(sizes[0]), int(sizes[0])) if len(sizes) == 1 else tuple(int(size) for size in sizes)
 
 
@@ -96,13 +101,13 @@ def complete_hardware(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def _say_what_runs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """A reference to a file runs it: who sits at a terminal is told; a script reads errors there, and nothing else."""
+    """A reference to the user's own code runs it: who sits at a terminal is told; a script reads errors there alone."""
+    from roofline.loading.references import own_code
+
     references = (value,) if isinstance(value, str) else value or ()
-    places = dict.fromkeys(reference.rpartition(":")[0] for reference in references)
-    if sys.stderr.isatty():
-        for place in places:
-            if place.endswith(".py") and Path(place).is_file():
-                click.echo(f"roofline: running {place}, your own code, as python would.", err=True)
+    for place in dict.fromkeys(map(own_code, references)) if sys.stderr.isatty() else ():
+        if place is not None:
+            click.echo(f"roofline: running {place}, your own code, as python would.", err=True)
     return value
 
 

@@ -62,6 +62,7 @@ def load_exported(
     input_size: tuple[int, ...] | None = None,
     dims: Mapping[str, int] | None = None,
     weights: bool = False,
+    act: str | None = None,
 ) -> Exported:
     """Read an exported graph.
 
@@ -71,17 +72,32 @@ def load_exported(
         input_size: Its other dimensions; as the file has them when not given.
         dims: Sizes of the dimensions that the file leaves open, by name.
         weights: Whether the network is to run, for which a ``.pt2`` has numbers; else all of it is shapes.
+        act: An activation function in place of those that the file has, by its name in `roofline.models.activations`;
+            its own if None.
 
     Raises:
-        ModelError: The file is missing, damaged, or holds what is not known here; or inputs cannot have these sizes.
+        ModelError: The file is missing, damaged, or holds what is not known here; or inputs cannot have these sizes, or
+            activations not be `act`.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
     wanted = Wanted(batch, input_size, dict(dims or {}))
-    if path.suffix.lower() == ".pt2":
-        from roofline.exported.pt2 import load_pt2
+    try:
+        if path.suffix.lower() == ".pt2":
+            from roofline.exported.pt2 import load_pt2
 
-        return Exported(*load_pt2(path, wanted, weights=weights))
-    from roofline.exported.onnx import load_onnx
+            return Exported(*load_pt2(path, wanted, weights=weights, act=act))
+        from roofline.exported.onnx import load_onnx
 
-    return Exported(*load_onnx(path, wanted))
+        return Exported(*load_onnx(path, wanted, act=act))
+    except ModelError as error:
+        raise ModelError(printable(str(error))) from error
+
+
+def printable(text: str) -> str:
+    r"""One line that any terminal can show: files may put into their names what they like.
+
+    >>> printable("no op 'aten.\nmul'")
+    "no op 'aten.\\nmul'"
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

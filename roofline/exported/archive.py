@@ -34,6 +34,8 @@ from roofline.errors import ModelError
 
 SCHEMA_MAJOR = 8  # torch/_export/serde/schema.py, SCHEMA_VERSION; the minor number grows with compatible changes
 MAX_JSON_BYTES = 64 * 2**20  # an 80-layer language model has about 30 MB, mostly stack traces
+MAX_VALUES = 2**22  # in such a JSON; that of vision and language models has 5 to 6 for every 100 bytes
+MAX_RATIO = 200  # of a member compressed by others, PyTorch compresses none; their graphs shrink to 1/30 or 1/40
 OLD_GRAPH = "serialized_exported_program.json"
 
 Json = dict[str, Any]
@@ -116,6 +118,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
+    except MemoryError as error:
+        raise ModelError(f"{path} does not fit into memory") from error
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise ModelError(f"{path} is no whole .pt2 archive: {' '.join(str(error).split())}") from error
 
@@ -165,11 +169,18 @@ def _name_of_graph(path: Path, names: list[str]) -> str:
 
 
 def _json(path: Path, archive: zipfile.ZipFile, name: str) -> Json:
-    size = archive.getinfo(name).file_size
+    info = archive.getinfo(name)
+    size = info.file_size
     if size > MAX_JSON_BYTES:
         raise ModelError(f"{path}: {name} would be {size:,} bytes; graphs have up to {MAX_JSON_BYTES:,}")
+    if size > MAX_RATIO * info.compress_size:
+        raise ModelError(
+            f"{path}: {name} would be {size:,} bytes, out of {info.compress_size:,}: no graph is as repetitive"
+        )
     with archive.open(name) as member:
         text = member.read(MAX_JSON_BYTES + 1)  # no more than that, whatever the archive says of itself
+    if sum(text.count(mark) for mark in (b"{", b"[", b",")) > MAX_VALUES:  # in memory, each has up to some 200 bytes
+        raise ModelError(f"{path}: {name} has more than {MAX_VALUES:,} values, which no graph has")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -61,6 +61,8 @@ class ExportedNetwork(nn.Module):
         self._constants: Values = {}
         self._weights: dict[str, tuple[dict[str, Any], str]] = {}  # of each value, the table of a part it is in
         self._parts: dict[str, nn.Module] = {"": self}
+        self._placed: dict[str, nn.Module] = {}  # by path, those that are not the file's
+        self._placed_names: dict[str, str] = {}  # of them, in what is flattened
 
     def hold(self, value: str, path: str, tensor: Tensor, *, is_parameter: bool) -> None:
         """Keep a weight under its dotted path, as the value of that name."""
@@ -74,6 +76,29 @@ class ExportedNetwork(nn.Module):
     def keep(self, values: Mapping[str, Any]) -> None:
         """Keep what is known before the network runs, and is no weight of it."""
         self._constants.update(values)
+
+    def place(self, path: str, module: nn.Module) -> nn.Module:
+        """Put a module that the file does not have where it has one, or would; nothing of the file may be below it."""
+        above, _, name = path.rpartition(".")
+        self._parts[path] = self._part(above)._modules[name] = module
+        self._placed[path] = module
+        self._placed_names.setdefault(path, f"placed_{len(self._placed_names)}")
+        return module
+
+    def calling(self, path: str, source: str, writes: tuple[str, ...]) -> Action:
+        """Calls a module that was put in on a value, and writes its result."""
+        module, name = self._placed[path], self._placed_names[path]
+
+        def run(values: Values) -> Any:
+            given = values[source]
+            if isinstance(given, fx.Proxy):
+                result = given.tracer.create_proxy("call_module", name, (given,), {})
+            else:
+                result = module(given)
+            values.update(dict.fromkeys(writes, result))
+            return result
+
+        return run
 
     def follow(self, steps: Iterable[Step], modules: Iterable[str] = ()) -> None:
         """Set what the network does; `modules` are the paths of those of which nothing else may tell."""
@@ -95,11 +120,13 @@ class ExportedNetwork(nn.Module):
         return tuple(values[name] for name in self._outputs)
 
     def flattened(self) -> fx.GraphModule:
-        """The same as one function, without modules in it, as `torch.export.load(...).module()` is: for compilers.
+        """The same as one function, without the modules of the file, as `torch.export` has it too: for compilers.
 
         What is written into its code is names of our own, registered ops and numbers.
         """
         root, graph = nn.Module(), fx.Graph()
+        for path, module in self._placed.items():
+            root.add_module(self._placed_names[path], module)
         tracer = fx.proxy.GraphAppendingTracer(graph)
         inputs = [fx.Proxy(graph.placeholder(f"input_{number}"), tracer) for number in range(len(self._inputs))]
         held = {**self._constants, **{value: table[name] for value, (table, name) in self._weights.items()}}

@@ -4,8 +4,10 @@ Every node becomes the ATen ops that do the same (`roofline.exported.onnx_ops`),
 but the arithmetic of shapes, which is done beforehand and costs nothing. Weights are shapes: what stands in the file is
 not looked at, and a file of external data is not opened, but for small integers that shapes may depend on.
 
-The graph goes through the onnx package's own shape inference first (strict, with data propagation), which finds what
-contradicts itself; and what the ops give here has to have the shapes that it says.
+The graph goes through the onnx package's own shape inference (strict), which finds what contradicts itself; and what
+the ops give here has to have the shapes that it says. It is told the values that shapes depend on. Its data
+propagation, which finds them too, makes a record of every element of every vector, be it as long as a file of 100 bytes
+likes.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from roofline.errors import ModelError
 from roofline.exported import onnx_layers  # noqa: F401  # which registers what it does
 from roofline.exported.network import MAX_DEPTH, ExportedNetwork, Step, Values, on_meta, scopes_to
+from roofline.exported.onnx_activations import exchange
 from roofline.exported.onnx_nodes import Node, op_key, put_together
 from roofline.exported.onnx_ops import OPERATIONS, SMALL, Call, dtype_of
 from roofline.exported.onnx_shapes import FOLDABLE
@@ -32,24 +36,34 @@ from roofline.exported.sizes import Size, Wanted, check_elements, settle
 
 MAX_FILE_BYTES = 2**31  # protobuf's own limit of a message
 MAX_NODES = 2**20  # with functions inlined; a language model of 80 layers has some 10,000
+MAX_KNOWN = 2**24  # numbers that nodes make of shapes; a language model of 80 layers has some 100,000
 EXTERNAL, GRAPH, GRAPHS = 1, 5, 10  # onnx.TensorProto.DataLocation, onnx.AttributeProto.AttributeType
 DATA_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 SCALES = 8  # real numbers that may be a Resize's scales, one a dimension, and no weights worth the name
 FROM_SHAPES = frozenset({"Shape", "Size"})  # known whatever the values are
+BROADCAST = frozenset(
+    {"Clip", "Max", "Mean", "Min", "Sum", "Where"}
+)  # make an element of any of three and more operands
+OF_SHAPES = frozenset({torch.int32, torch.int64, torch.float32, torch.float64})  # what shapes are computed in
 BY_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm"})  # an exporter that folds a norm gives them the norm's path
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"  # where PyTorch's exporter writes the modules a node is from
 
 
-def load_onnx(path: Path, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
+def load_onnx(path: Path, wanted: Wanted, *, act: str | None = None) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
     """The network of a file, inputs for it on the meta device, and where their sizes come from.
+
+    Args:
+        path: Of the file.
+        wanted: What the user says of the inputs.
+        act: The activation function in place of those that the file has; its own if None.
 
     Raises:
         ModelError: The onnx package is missing; or the file is damaged, has ops that are not known here, points out of
-            its folder or leaves a dimension open.
+            its folder or leaves a dimension open; or `act` cannot stand in it.
     """
     model = _parse(path)
     try:
-        graph = _read(model, path.parent)
+        graph = _read(model, path.parent, act)
         settled, source = settle(graph.inputs, wanted)
         shapes = {
             name: tuple(settled[size] if isinstance(size, str) else size for size in sizes)
@@ -58,11 +72,13 @@ def load_onnx(path: Path, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor
         for name, shape in shapes.items():
             check_elements(name, shape)
         inputs = {name: on_meta(shape, graph.dtypes[name]) for name, shape in shapes.items()}
-        network, tensors = _network(graph, inputs)
-        _compare(tensors, _infer_shapes(model, shapes))
+        network, tensors, known = _network(graph, inputs)
+        _compare(tensors, _infer_shapes(model, shapes, known))
         return network, tuple(inputs.values()), source
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: its graph does not fit into memory") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, RuntimeError) as error:
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ModelError(f"{path} is no ONNX graph as exporters write it ({what})") from error
@@ -87,6 +103,37 @@ class _Graph:
     known: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+
+
+def with_activation(path: Path, act: str, weights: Mapping[str, Tensor]) -> bytes:
+    """A whole file, to be run, with another activation function in it.
+
+    Args:
+        path: Of the file.
+        act: The function.
+        weights: In place of those whose file is missing, by name.
+
+    Raises:
+        ModelError: As `load_onnx`; or with all of its weights in it, it is too large.
+    """
+    from onnx import external_data_helper, numpy_helper
+
+    model = _parse(path)
+    try:
+        _read(model, path.parent, act)
+        for tensor in model.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+        whole: bytes = model.SerializeToString()
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: with its weights it does not fit into memory") from error
+    except Exception as error:  # onnx, protobuf and the file system have errors of their own
+        why = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path} cannot be written with {act} in it: {why}") from error
+    return whole
 
 
 def missing_weights(path: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -129,6 +176,8 @@ def _parse(path: Path) -> Any:
             model = inliner.inline_local_functions(model)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ModelError(f"{path}: it does not fit into memory") from error
     except Exception as error:  # protobuf and the inliner have errors of their own
         why = " ".join(str(error).split())
         raise ModelError(f"{path} is no whole ONNX file (damaged, or cut off): {why[:200]}") from error
@@ -167,7 +216,8 @@ def _function_key(name: str, proto: Any) -> tuple[str, ...]:
     return proto.domain, name, getattr(proto, "overload", "")  # which ONNX has since its version 1.16
 
 
-def _read(model: Any, folder: Path) -> _Graph:
+def _read(model: Any, folder: Path, act: str | None = None) -> _Graph:
+    """What a file says; if asked for, with another activation function, which is then in the protobuf too."""
     versions = {opset.domain: opset.version for opset in model.opset_import}
     graph = _Graph(outputs=[value.name for value in model.graph.output])
     if model.graph.sparse_initializer:
@@ -201,6 +251,9 @@ def _read(model: Any, folder: Path) -> _Graph:
         more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
         raise ModelError(f"ops that are not known here, by domain and name: {listed}{more}")
     _check_values(graph)
+    if act is not None:
+        exchange(model, graph.nodes, graph.known, graph.weights, act)
+        return _read(model, folder)
     return graph
 
 
@@ -339,9 +392,17 @@ def _check_values(graph: _Graph) -> None:
         raise ModelError(f"nothing writes its output {absent[0]!r}")
 
 
-def _infer_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
-    """What the onnx package says of every value, as far as it is all numbers, for inputs of these shapes."""
-    from onnx import shape_inference
+def _infer_shapes(
+    model: Any, shapes: Mapping[str, Sequence[int]], known: Mapping[str, Tensor]
+) -> dict[str, tuple[int, ...]]:
+    """What the onnx package says of every value, as far as it is all numbers, for inputs of these shapes.
+
+    Args:
+        model: The file, whose weights and declared shapes are taken out.
+        shapes: Of the inputs.
+        known: What nodes were found to give, where it is few numbers.
+    """
+    from onnx import numpy_helper, shape_inference
 
     del model.graph.value_info[:]
     for tensor in model.graph.initializer:
@@ -354,8 +415,11 @@ def _infer_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, 
                 dim.dim_value = size
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
+    model.graph.initializer.extend(numpy_helper.from_array(value.numpy(), name) for name, value in known.items())
     try:
-        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=False)
+    except MemoryError as error:  # std::bad_alloc among them
+        raise ModelError("its shapes cannot be inferred in the memory that there is") from error
     except Exception as error:  # onnx's own, and protobuf's for what is too large
         raise ModelError(f"its shapes contradict each other: {' '.join(str(error).split())[:300]}") from error
     found = {}
@@ -369,8 +433,13 @@ def _infer_shapes(model: Any, shapes: Mapping[str, Sequence[int]]) -> dict[str, 
 # --- from nodes to steps -----------------------------------------------------------------------------------------
 
 
-def _network(graph: _Graph, inputs: Mapping[str, Tensor]) -> tuple[ExportedNetwork, Mapping[str, Tensor]]:
-    """The network, and every value in it, after a rehearsal on these inputs that does the arithmetic of shapes."""
+def _network(
+    graph: _Graph, inputs: Mapping[str, Tensor]
+) -> tuple[ExportedNetwork, Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """The network, every value in it, and the numbers of those that its nodes make of shapes and constants.
+
+    They are found in a rehearsal on these inputs, which does the arithmetic of shapes.
+    """
     quantised = {node.inputs[0] for node in graph.nodes if node.op == "DequantizeLinear"}
     weights = {
         name: on_meta(shape, torch.float32 if name in quantised else graph.dtypes[name])
@@ -382,10 +451,14 @@ def _network(graph: _Graph, inputs: Mapping[str, Tensor]) -> tuple[ExportedNetwo
     ranks = {name: len(shape) for name, shape in graph.weights.items()}
     nodes = put_together(graph.nodes, graph.outputs, numbers, ranks)
     tensors, known, read = {**weights, **inputs}, dict(graph.known), set(graph.outputs)
-    steps = []
+    steps, kept = [], 0
     for node in nodes:
         if _run(node, tensors, known, read):
             steps.append(Step(node.scopes, partial(_repeat, node, known), node.inputs, node.outputs))
+            continue
+        kept += sum(known[name].numel() for name in node.outputs if name)
+        if kept > MAX_KNOWN:
+            raise ModelError(f"its nodes make more than {MAX_KNOWN:,} numbers of constants and shapes")
     network = ExportedNetwork(tuple(inputs), graph.outputs)
     statistics = {name for node in nodes if node.op == "BatchNormalization" for name in node.inputs[3:5]}
     for name, tensor in weights.items():
@@ -394,7 +467,8 @@ def _network(graph: _Graph, inputs: Mapping[str, Tensor]) -> tuple[ExportedNetwo
             network.hold(name, name, tensor, is_parameter=is_parameter)
     network.keep({name: tensors[name] for name in known if name in read and name not in weights})
     network.follow(steps)
-    return network, tensors
+    made = {name: known[name] for name in known if name not in weights and known[name].dtype in OF_SHAPES}
+    return network, tensors, made
 
 
 def _compare(tensors: Mapping[str, Tensor], inferred: Mapping[str, tuple[int, ...]]) -> None:
@@ -408,7 +482,7 @@ def _compare(tensors: Mapping[str, Tensor], inferred: Mapping[str, tuple[int, ..
 def _run(node: Node, tensors: dict[str, Tensor], known: dict[str, Tensor], read: set[str]) -> bool:
     """Run a node on shapes, or beforehand where it can be; whether it is left for the network to do."""
     try:
-        if node.op in FROM_SHAPES or (node.op in FOLDABLE and all(name in known for name in node.inputs if name)):
+        if node.op in FROM_SHAPES or (node.op in FOLDABLE and _is_foldable(node, known)):
             of = tensors if node.op in FROM_SHAPES else known
             results = _results(node, Call(node, of, known))
             if all(result.numel() <= SMALL and not result.is_meta for result in results.values()):
@@ -425,6 +499,17 @@ def _run(node: Node, tensors: dict[str, Tensor], known: dict[str, Tensor], read:
         why = str(error).strip().split("\n")[0][:200]
         raise ModelError(f"{_title(node)} cannot be followed on inputs of {shapes or 'nothing'}: {why}") from error
     return True
+
+
+def _is_foldable(node: Node, known: Mapping[str, Tensor]) -> bool:
+    """Whether all that a node reads is known, and it does not make much more of it."""
+    given = [known.get(name) for name in node.inputs if name]
+    if any(value is None for value in given):
+        return False
+    if node.op not in BROADCAST:
+        return True
+    shape: tuple[int, ...] = np.broadcast_shapes(*(tuple(value.shape) for value in given if value is not None))
+    return math.prod(max(size, 1) for size in shape) <= SMALL
 
 
 def _repeat(node: Node, known: Mapping[str, Tensor], values: Values) -> None:

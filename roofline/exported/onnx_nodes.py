@@ -70,6 +70,9 @@ def _gelus(forms: Callable[[str], Iterator[Pattern]]) -> list[Pattern]:
     return [whole for form in forms("x") for whole in _times("x", form, 0.5)]
 
 
+GELUS: Mapping[str, Sequence[Pattern]] = {"none": _gelus(_erf), "tanh": _gelus(_tanh)}  # by the approximation
+
+
 def _attention() -> Iterator[Pattern]:
     """softmax(q k^T / sqrt(d) + mask) v as PyTorch's exporters write their one op: each factor times the fourth root.
 
@@ -93,8 +96,7 @@ PATTERNS: Sequence[tuple[str, Sequence[Pattern], tuple[str, ...], Mapping[str, A
     ("Swish", [("Mul", "x", ("Sigmoid", "x"))], ("x",), {}),
     ("Mish", [("Mul", "x", ("Tanh", ("Softplus", "x")))], ("x",), {}),
     ("HardSwish", [("Mul", "x", ("HardSigmoid", "x"))], ("x",), {}),
-    ("Gelu", _gelus(_erf), ("x",), {"approximate": "none"}),
-    ("Gelu", _gelus(_tanh), ("x",), {"approximate": "tanh"}),
+    *(("Gelu", forms, ("x",), {"approximate": approximate}) for approximate, forms in GELUS.items()),
     (
         "LayerNormalization",
         [("Add", ("Mul", ("Div", _CENTRED, ("Sqrt", ("Add", ("ReduceMean", ("Pow", _CENTRED, 2.0)), "e"))), "w"), "b")],
@@ -104,11 +106,13 @@ PATTERNS: Sequence[tuple[str, Sequence[Pattern], tuple[str, ...], Mapping[str, A
     ("Linear", [("Add", ("MatMul", "x", "w"), "b")], ("x", "w", "b"), {}),
     ("Attention", list(_attention()), ("q", "k", "v", "mask"), {}),
 )
+HARD_SIXTH = 1 / 6  # the slope of a hard sigmoid in the middle
 COMMUTATIVE = frozenset({"Add", "Mul"})
 # What an op inside a pattern has to be set to: hard sigmoid as MobileNetV3 has it; means and shares over the last axis.
 SETTINGS: Mapping[str, Callable[[Node], bool]] = {
     "HardSigmoid": lambda node: (
-        math.isclose(node.attributes.get("alpha", 0.2), 1 / 6, rel_tol=1e-3) and node.attributes.get("beta", 0.5) == 0.5
+        math.isclose(node.attributes.get("alpha", 0.2), HARD_SIXTH, rel_tol=1e-3)
+        and node.attributes.get("beta", 0.5) == 0.5
     ),
     "ReduceMean": lambda node: list(node.attributes.get("axes", ())) == [-1],
     "Softmax": lambda node: node.attributes.get("axis", -1 if node.version >= 13 else 1) == -1,
@@ -127,23 +131,64 @@ def put_together(
         numbers: Values that are one known number.
         ranks: Of the weights: a linear layer has a matrix and a vector.
     """
-    graph = _Graph(nodes, outputs, numbers)
+    found = matches(
+        nodes, outputs, numbers, [patterns for _, patterns, _, _ in PATTERNS],
+        fits=lambda form, bound: _fits(PATTERNS[form][0], bound, ranks),
+    )  # fmt: skip
     made: dict[int, Node] = {}
-    gone: set[int] = set()
-    for index in range(len(nodes) - 1, -1, -1):  # from the end, so that the largest is found first
-        if index in gone:
-            continue
-        for op, patterns, names, attributes in PATTERNS:
-            found = graph.match(index, patterns)
-            if found is None or gone & found[1] or not _fits(op, found[0], ranks):
-                continue
-            bound, inside = found
-            root = nodes[index]
-            inputs = tuple(bound.get(name, "") for name in names)
-            made[index] = replace(root, op=f"{OWN_DOMAIN}.{op}", inputs=inputs, attributes=attributes)
-            gone |= inside - {index}
-            break
+    for index, match in found.items():
+        op, _, names, attributes = PATTERNS[match.form]
+        inputs = tuple(match.bound.get(name, "") for name in names)
+        made[index] = replace(nodes[index], op=f"{OWN_DOMAIN}.{op}", inputs=inputs, attributes=attributes)
+    gone = {index for match in found.values() for index in match.inside} - made.keys()
     return [made.get(index, node) for index, node in enumerate(nodes) if index not in gone]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a graph has a pattern.
+
+    Attributes:
+        form: Which of those that were looked for.
+        bound: What its names stand for.
+        inside: Indices of its nodes; nothing else reads what they write, but for the last.
+    """
+
+    form: int
+    bound: Mapping[str, str]
+    inside: frozenset[int]
+
+
+def matches(
+    nodes: Sequence[Node],
+    outputs: Sequence[str],
+    numbers: Mapping[str, float],
+    forms: Sequence[Sequence[Pattern]],
+    *,
+    fits: Callable[[int, Mapping[str, str]], bool] = lambda form, bound: True,
+) -> dict[int, Match]:
+    """The patterns in a graph by the index of their last node; none has a node of another.
+
+    Args:
+        nodes: In the order they run.
+        outputs: Names of the values that the graph returns.
+        numbers: Values that are one known number.
+        forms: What to look for, each in the ways it can be written; what may be inside of another comes after it.
+        fits: Whether a form may stand for these values.
+    """
+    graph = _Graph(nodes, outputs, numbers)
+    found: dict[int, Match] = {}
+    taken: set[int] = set()
+    for index in range(len(nodes) - 1, -1, -1):  # from the end, so that the largest is found first
+        if index in taken:
+            continue
+        for form, patterns in enumerate(forms):
+            match = graph.match(index, patterns)
+            if match is not None and not taken & match[1] and fits(form, match[0]):
+                found[index] = Match(form, match[0], frozenset(match[1]))
+                taken |= match[1]
+                break
+    return found
 
 
 def _fits(op: str, bound: Mapping[str, str], ranks: Mapping[str, int]) -> bool:

@@ -9,12 +9,10 @@ an index.
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,19 +32,21 @@ from roofline.exported.network import (
     letting_go,
     perform,
 )
+from roofline.exported.pt2_activations import UNCHANGED, Exchange, exchanged
+from roofline.exported.pt2_schema import (
+    STRIDED,
+    Late,
+    argument_of,
+    base_name,
+    dtype_of,
+    filled,
+    names_in,
+    scopes_of,
+    symbol_of,
+    tagged,
+    written_by,
+)
 from roofline.exported.sizes import Size, Wanted, check_elements, settle
-
-# ScalarType, Layout and MemoryFormat of torch/_export/serde/schema.py, schema 8
-DTYPES: Mapping[int, torch.dtype] = {
-    1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,
-    7: torch.float32, 8: torch.float64, 9: torch.complex32, 10: torch.complex64, 11: torch.complex128, 12: torch.bool,
-    13: torch.bfloat16, 28: torch.uint16, 29: torch.float8_e4m3fn, 30: torch.float8_e5m2,
-    31: torch.float8_e4m3fnuz, 32: torch.float8_e5m2fnuz, 34: torch.uint32, 35: torch.uint64,
-}  # fmt: skip
-STRIDED = 7
-MEMORY_FORMATS: Mapping[int, torch.memory_format] = {
-    1: torch.contiguous_format, 2: torch.channels_last, 3: torch.channels_last_3d, 4: torch.preserve_format,
-}  # fmt: skip
 
 # What torch.export writes between numbers that are no tensors (_SYM_OPS of torch/_export/serde/serialize.py).
 NUMBER_OPS: Mapping[str, Callable[..., Any]] = {
@@ -63,6 +63,7 @@ NUMBER_OPS: Mapping[str, Callable[..., Any]] = {
     "torch.sym_sqrt": math.sqrt,
     "torch.sym_ite": lambda condition, yes, no: yes if condition else no,
 }
+HELD = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 CHECKS = frozenset({"_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range",
                     "sym_constrain_range_for_size"})  # fmt: skip
 AUTOCAST = "wrap_with_autocast"
@@ -74,16 +75,20 @@ REACHES_OUT = frozenset({"from_file"})  # an op that opens files
 OWN = frozenset({"aten", "prims", "quantized", "quantized_decomposed"})  # libraries of ops that are torch's own
 
 
-def load_pt2(path: Path, wanted: Wanted, *, weights: bool = False) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
+def load_pt2(
+    path: Path, wanted: Wanted, *, weights: bool = False, act: str | None = None
+) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
     """The network of an archive, inputs for it on the meta device, and where their sizes come from.
 
     Args:
         path: Of the archive.
         wanted: What the user says of the inputs.
         weights: Whether it is to run, and so needs numbers; else they are shapes.
+        act: The activation function in place of those that the file has; its own if None.
 
     Raises:
-        ModelError: The archive cannot be read, has ops that are not known here, or leaves a dimension open.
+        ModelError: The archive cannot be read, has ops that are not known here, or leaves a dimension open; or `act`
+            cannot stand in it.
     """
     archive = read_archive(path)
     stored = {**archive.constants, **archive.weights} if weights else archive.weights
@@ -91,7 +96,7 @@ def load_pt2(path: Path, wanted: Wanted, *, weights: bool = False) -> tuple[Expo
     if weights:
         numbers = read_numbers(path, {each.member for each in stored.values() if not each.is_pickle})
     try:
-        return _Reader(archive.program, stored, numbers).load(wanted)
+        return _Reader(archive.program, stored, numbers).load(wanted, act)
     except MemoryError as error:
         raise ModelError(f"{path}: its weights do not fit into memory") from error
     except ModelError as error:
@@ -114,7 +119,7 @@ class _Reader:
         self.metas: Json = self.graph["tensor_values"]
         self.storages: dict[tuple[str, torch.dtype], Tensor] = {}
 
-    def load(self, wanted: Wanted) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
+    def load(self, wanted: Wanted, act: str | None) -> tuple[ExportedNetwork, tuple[Tensor, ...], str]:
         _refuse_unknown(self.graph)
         if self.numbers is not None:
             _refuse_others(self.graph)
@@ -122,9 +127,9 @@ class _Reader:
         examples: dict[str, int] = {}
         constants: Values = {}
         for spec in self.signature["input_specs"]:
-            kind, held = _only(spec)
+            kind, held = tagged(spec)
             if kind == "user_input":
-                kind, held = _only(held["arg"])
+                kind, held = tagged(held["arg"])
                 if kind != "as_tensor":
                     raise ModelError(f"an input of kind {kind.removeprefix('as_')}: only tensors can be inputs")
                 name = held["name"]
@@ -137,23 +142,28 @@ class _Reader:
         outputs = [name for spec in self.signature["output_specs"] for name in self._output(spec)]
         network = ExportedNetwork(tuple(inputs), outputs)
         network.keep(constants)
+        instead = self._exchanged(network, outputs, act) if act is not None else UNCHANGED
+        steps = list(_steps(self.graph, instead))
+        unread = self._reads(instead.gone) - {name for step in steps for name in step.reads} - set(outputs)
         for spec in self.signature["input_specs"]:
-            self._hold(network, *_only(spec))
-        network.follow(_steps(self.graph), [path for path in self.modules if path.count(".") < MAX_DEPTH])
+            self._hold(network, *tagged(spec), unread)
+        below = tuple(f"{path}." for path in instead.paths)
+        modules = [path for path in self.modules if path.count(".") < MAX_DEPTH and not path.startswith(below)]
+        network.follow(steps, modules)
         return network, tuple(self._input(name, sizes, settled) for name, sizes in inputs.items()), source
 
     def _input(self, name: str, sizes: Sequence[Size], settled: Mapping[str, int]) -> Tensor:
         shape = tuple(settled[size] if isinstance(size, str) else size for size in sizes)
         check_elements(name, shape)
-        return torch.empty(shape, dtype=_dtype(self.metas[name]["dtype"]), device="meta")
+        return torch.empty(shape, dtype=dtype_of(self.metas[name]["dtype"]), device="meta")
 
     def _size(self, size: Json, examples: dict[str, int]) -> Size:
         """A number, or the symbol that stands for it."""
-        kind, held = _only(size)
+        kind, held = tagged(size)
         if kind == "as_int":
             return int(held)
         expression = str(held["expr_str"])
-        symbol = _symbol(expression)
+        symbol = symbol_of(expression)
         if symbol is None:
             raise ModelError(
                 f"a dimension that is computed from others ({expression[:80]}): export it as one of its own"
@@ -169,13 +179,25 @@ class _Reader:
             if (low is not None and size < low) or (high is not None and size > high):
                 raise ModelError(f"{name}={size} is outside of what it was exported for: {low} to {high or 'any'}")
 
-    def _hold(self, network: ExportedNetwork, kind: str, held: Json) -> None:
-        names = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-        if kind not in names:
+    def _exchanged(self, network: ExportedNetwork, outputs: Sequence[str], act: str) -> Exchange:
+        """The network's activation functions, each with another in its place."""
+        held = (tagged(spec) for spec in self.signature["input_specs"])
+        fixed = {each["arg"]["name"] for kind, each in held if kind in HELD}
+        return exchanged(network, self.graph, fixed, outputs, act, on_meta=self.numbers is None)
+
+    def _reads(self, indices: Iterable[int]) -> set[str]:
+        """The values that some nodes of the file read."""
+        entries = (entry for index in indices for entry in self.graph["nodes"][index]["inputs"])
+        return {name for entry in entries for name in names_in(argument_of(entry["arg"]))}
+
+    def _hold(self, network: ExportedNetwork, kind: str, held: Json, unread: Collection[str]) -> None:
+        if kind not in HELD:
             if kind in ("custom_obj", "token"):
                 raise ModelError(f"an input of kind {kind}, which is no tensor, cannot be followed")
             return
-        value, path = held["arg"]["name"], held[names[kind]]
+        value, path = held["arg"]["name"], held[HELD[kind]]
+        if value in unread:  # it went with the function that read it
+            return
         tensor = self._weight(path, self.metas[value], is_parameter=kind == "parameter")
         if kind == "tensor_constant":
             network.keep({value: tensor})
@@ -213,23 +235,23 @@ class _Reader:
         return storage
 
     def _output(self, spec: Json) -> Iterator[str]:
-        kind, held = _only(spec)
+        kind, held = tagged(spec)
         if kind in ("user_output", "loss_output"):
             argument = held["arg"]
-            kind, held = _only(argument) if kind == "user_output" else ("as_tensor", argument)
+            kind, held = tagged(argument) if kind == "user_output" else ("as_tensor", argument)
             if kind == "as_tensor":
                 yield held["name"]
 
 
 def _layout(path: str, meta: Json) -> tuple[list[int], list[int], int, torch.dtype]:
     """Shape, strides, offset and dtype: schema ``TensorMeta``."""
-    shape = [int(_only(size)[1]) for size in meta["sizes"]]
-    strides = [int(_only(stride)[1]) for stride in meta["strides"]]
-    offset = int(_only(meta["storage_offset"])[1])
+    shape = [int(tagged(size)[1]) for size in meta["sizes"]]
+    strides = [int(tagged(stride)[1]) for stride in meta["strides"]]
+    offset = int(tagged(meta["storage_offset"])[1])
     check_elements(path, shape)
     check_elements(path, [1 + sum(stride * (size - 1) for stride, size in zip(strides, shape, strict=True) if size)])
     check_elements(path, [offset])
-    return shape, strides, offset, _dtype(meta["dtype"])
+    return shape, strides, offset, dtype_of(meta["dtype"])
 
 
 def _made_up(
@@ -250,26 +272,30 @@ def _made_up(
     return tensor.copy_(torch.ones(shape))
 
 
-def _steps(graph: Json) -> Iterator[Step]:
-    for node in graph["nodes"]:
+def _steps(graph: Json, instead: Exchange = UNCHANGED) -> Iterator[Step]:
+    for index, node in enumerate(graph["nodes"]):
+        if index in instead.gone:
+            if index in instead.steps:
+                yield instead.steps[index]
+            continue
         run = _runner(node)
         if run is not None:
-            scopes = _scopes(node.get("metadata", {}).get("nn_module_stack", ""))
-            reads = tuple(name for entry in node["inputs"] for name in _names_in(_argument(entry["arg"])))
-            yield Step(scopes, run, reads, tuple(name for output in node["outputs"] for name in _written(output)))
+            scopes = scopes_of(node.get("metadata", {}).get("nn_module_stack", ""))
+            reads = tuple(name for entry in node["inputs"] for name in names_in(argument_of(entry["arg"])))
+            yield Step(scopes, run, reads, tuple(name for output in node["outputs"] for name in written_by(output)))
 
 
 def _runner(node: Json) -> Action | None:
     """What a node does; None where it only checks."""
     target = node["target"]
-    if _base_name(target) in CHECKS:
+    if base_name(target) in CHECKS:
         return None
     if target in NUMBER_OPS:
         function: Callable[..., Any] = partial(_number, target)
-    elif _base_name(target) in WRAPPERS:
+    elif base_name(target) in WRAPPERS:
         return _wrapped(node)
     elif target.startswith("torch.ops.aten.sym_"):
-        function = _SIZES[_base_name(target)]
+        function = _SIZES[base_name(target)]
     else:
         function = _overload(target)
     positional = [entry["arg"] for entry in node["inputs"] if entry.get("kind") != 2]
@@ -280,23 +306,23 @@ def _runner(node: Json) -> Action | None:
         keywords = {entry["name"]: entry["arg"] for entry in node["inputs"] if entry["name"] in only}
     if any("as_tensors" in output for output in node["outputs"]):
         function = partial(_in_parts, target, function)
-    return _call(function, [_argument(arg) for arg in positional],
-                 {name: _argument(arg) for name, arg in keywords.items()}, _store(node["outputs"]))  # fmt: skip
+    return _call(function, [argument_of(arg) for arg in positional],
+                 {name: argument_of(arg) for name, arg in keywords.items()}, _store(node["outputs"]))  # fmt: skip
 
 
 def _call(
     function: Callable[..., Any], positional: list[Any], keywords: dict[str, Any], store: Callable[[Any, Values], None]
 ) -> Action:
     """Calls a function with what is known already, and with the values that come as the network runs."""
-    late = [(place, arg) for place, arg in enumerate(positional) if _names_in(arg)]
-    late_keywords = [(name, arg) for name, arg in keywords.items() if _names_in(arg)]
+    late = [(place, arg) for place, arg in enumerate(positional) if names_in(arg)]
+    late_keywords = [(name, arg) for name, arg in keywords.items() if names_in(arg)]
 
     def run(values: Values) -> Any:
         arguments = positional.copy()
         for place, arg in late:
-            arguments[place] = values[arg.name] if type(arg) is _Late else _filled(arg, values)
+            arguments[place] = values[arg.name] if type(arg) is Late else filled(arg, values)
         if late_keywords:
-            named = {**keywords, **{name: _filled(arg, values) for name, arg in late_keywords}}
+            named = {**keywords, **{name: filled(arg, values) for name, arg in late_keywords}}
             result = function(*arguments, **named)
         else:
             result = function(*arguments, **keywords)
@@ -336,19 +362,19 @@ def _wrapped(node: Json) -> Action:
     arguments = [entry["arg"] for entry in node["inputs"]]
     where = next(index for index, argument in enumerate(arguments) if "as_graph" in argument)
     inner: Json = arguments[where]["as_graph"]["graph"]
-    given = [_argument(argument) for argument in arguments[where + 1 :]]
-    names = [next(iter(_only(argument)[1].values())) for argument in inner["inputs"]]
-    results = [_argument(argument) for argument in inner["outputs"]]
-    actions = letting_go(tuple(_steps(inner)), _names_in(results))
+    given = [argument_of(argument) for argument in arguments[where + 1 :]]
+    names = [next(iter(tagged(argument)[1].values())) for argument in inner["inputs"]]
+    results = [argument_of(argument) for argument in inner["outputs"]]
+    actions = letting_go(tuple(_steps(inner)), names_in(results))
     store = _store(node["outputs"])
-    casts = _base_name(node["target"]) == AUTOCAST and _is_cast([_argument(arg) for arg in arguments[:where]])
+    casts = base_name(node["target"]) == AUTOCAST and _is_cast([argument_of(arg) for arg in arguments[:where]])
 
     def run(values: Values) -> Any:
         if casts and values[DEVICE].type != "meta":
             raise ModelError("it runs under torch.autocast in part, which is not repeated here")
-        local = {DEVICE: values[DEVICE], **dict(zip(names, _filled(given, values), strict=True))}
+        local = {DEVICE: values[DEVICE], **dict(zip(names, filled(given, values), strict=True))}
         perform(actions, local)
-        found = _filled(results, local)
+        found = filled(results, local)
         result = found[0] if len(found) == 1 else found
         store(result, values)
         return result
@@ -375,8 +401,8 @@ def _store(outputs: Sequence[Json]) -> Callable[[Any, Values], None]:
 
 
 def _store_one(output: Json) -> Callable[[Any, Values], None]:
-    kind, _ = _only(output)
-    names = _written(output)
+    kind, _ = tagged(output)
+    names = written_by(output)
 
     def keep(result: Any, values: Values) -> None:
         if kind == "as_tensors":
@@ -387,77 +413,6 @@ def _store_one(output: Json) -> Callable[[Any, Values], None]:
             values[names[0]] = result
 
     return keep
-
-
-def _written(output: Json) -> list[str]:
-    """The names of the values that an output of a node is."""
-    kind, held = _only(output)
-    if kind == "as_tensors":
-        return [tensor["name"] for tensor in held]
-    return [] if kind == "as_none" else [held["name"] if "name" in held else held["as_name"]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Late:
-    """In place of an argument: the value of that name, as the network runs."""
-
-    name: str
-
-
-def _names_in(argument: Any) -> list[str]:
-    """The values that an argument stands for."""
-    if isinstance(argument, list):
-        return [name for item in argument for name in _names_in(item)]
-    return [argument.name] if isinstance(argument, _Late) else []
-
-
-def _filled(argument: Any, values: Values) -> Any:
-    """An argument with its values."""
-    if isinstance(argument, list):
-        return [_filled(item, values) for item in argument]
-    return values[argument.name] if isinstance(argument, _Late) else argument
-
-
-def _argument(argument: Json) -> Any:
-    """What an argument of a node is, or stands for: schema ``Argument`` of torch/_export/serde/schema.py."""
-    kind, held = _only(argument)
-    match kind:
-        case "as_none" | "as_graph":
-            return None
-        case "as_tensor":
-            return _Late(held["name"])
-        case "as_tensors":
-            return [_Late(tensor["name"]) for tensor in held]
-        case "as_nested_tensors":
-            return [[_Late(tensor["name"]) for tensor in inner] for inner in held]
-        case "as_optional_tensor":
-            return _argument(held)
-        case "as_optional_tensors" | "as_sym_ints" | "as_sym_floats" | "as_sym_bools":
-            return [_symbolic(item) for item in held]
-        case "as_sym_int" | "as_sym_float" | "as_sym_bool":
-            return _symbolic(held)
-        case "as_float":
-            return float(held)  # "Infinity" and "NaN" are text
-        case "as_floats":
-            return [float(number) for number in held]
-        case "as_int" | "as_ints" | "as_int_lists" | "as_bool" | "as_bools" | "as_string" | "as_strings":
-            return held
-        case "as_scalar_type":
-            return _dtype(held)
-        case "as_memory_format":
-            return MEMORY_FORMATS[held]
-        case "as_layout":
-            return torch.strided
-        case "as_device":
-            return _Late(DEVICE)
-        case "as_complex":
-            return complex(held["real"], held["imag"])
-    raise ModelError(f"an argument of kind {kind.removeprefix('as_')} cannot be followed")
-
-
-def _symbolic(item: Json) -> Any:
-    kind, held = _only(item)
-    return _Late(held) if kind == "as_name" else _argument(item)
 
 
 def _refuse_unknown(graph: Json) -> None:
@@ -475,7 +430,7 @@ def _refuse_others(graph: Json) -> None:
     """On shapes an op of anybody's has nothing to do; on numbers a file is not to choose whose code runs."""
     others = Counter(
         target for target in _targets(graph) if target.startswith("torch.ops.") and target.split(".")[2] not in OWN
-        and _base_name(target) not in WRAPPERS
+        and base_name(target) not in WRAPPERS
     )  # fmt: skip
     if others:
         listed = ", ".join(f"{name} ({count}x)" for name, count in others.most_common(8))
@@ -488,17 +443,17 @@ def _refuse_others(graph: Json) -> None:
 def _targets(graph: Json) -> Iterator[str]:
     for node in graph["nodes"]:
         yield str(node["target"])
-        if _base_name(node["target"]) in WRAPPERS:
+        if base_name(node["target"]) in WRAPPERS:
             for entry in node["inputs"]:
                 if "as_graph" in entry["arg"]:
                     yield from _targets(entry["arg"]["as_graph"]["graph"])
 
 
 def _is_known(target: str) -> bool:
-    if target in NUMBER_OPS or _base_name(target) in CHECKS or _base_name(target) in WRAPPERS:
+    if target in NUMBER_OPS or base_name(target) in CHECKS or base_name(target) in WRAPPERS:
         return True
     if target.startswith("torch.ops.aten.sym_"):
-        return _base_name(target) in _SIZES
+        return base_name(target) in _SIZES
     try:
         _overload(target)
     except ModelError:
@@ -530,40 +485,3 @@ def _is_dispatched(overload: torch._ops.OpOverload) -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _base_name(target: str) -> str:
-    """``conv2d`` of ``torch.ops.aten.conv2d.default``, ``cond`` of ``torch.ops.higher_order.cond``."""
-    parts = target.split(".")
-    return parts[3] if target.startswith("torch.ops.") and len(parts) > 3 else parts[-1]
-
-
-def _scopes(stack: str) -> tuple[str, ...]:
-    """The paths in ``key,path,type;key,path,type``, the model's own left out."""
-    paths = [entry.split(",")[1] for entry in stack.split(";") if entry.count(",") >= 2]
-    return tuple(path for path in paths if path.strip("."))[:MAX_DEPTH]
-
-
-def _dtype(number: int) -> torch.dtype:
-    if number not in DTYPES:
-        raise ModelError(f"a tensor of a dtype that is not known here (ScalarType {number})")
-    return DTYPES[number]
-
-
-def _symbol(expression: str) -> str | None:
-    """``s0`` of ``Symbol('s0', positive=True, integer=True)``."""
-    try:
-        node = ast.parse(expression, mode="eval").body
-    except (SyntaxError, ValueError):
-        return None
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Symbol" and node.args:
-        name = node.args[0]
-        if isinstance(name, ast.Constant) and isinstance(name.value, str):
-            return name.value
-    return None
-
-
-def _only(union: Json) -> tuple[str, Any]:
-    """The one entry of a tagged union: which kind it is, and what it holds."""
-    ((kind, held),) = union.items()
-    return kind, held

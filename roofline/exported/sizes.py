@@ -47,7 +47,7 @@ def settle(
     given: dict[str, int] = {}
     for name, size in wanted.dims.items():
         if name not in names:
-            known = f"it has {', '.join(names)}" if names else "all of its dimensions are fixed"
+            known = f"it has {_placed(names, inputs)}" if names else "all of its dimensions are fixed"
             raise ModelError(f"no dimension is called {name!r}: {known}.{did_you_mean(name, names)}")
         given[name] = size
     first, sizes = next(iter(inputs.items()), ("", ()))
@@ -69,7 +69,7 @@ def settle(
     missing = [name for name in names if name not in settled]
     if missing:
         told = " ".join(f"--arg {name}=N" for name in missing)
-        raise ModelError(f"the file leaves {', '.join(missing)} open: say how large, {told}")
+        raise ModelError(f"the file leaves {_placed(missing, inputs)} open: say how large, {told}")
     wrong = [f"{name}={size}" for name, size in settled.items() if size < 1]
     if wrong:
         raise ModelError(f"sizes are at least 1 (got {', '.join(wrong)})")
@@ -85,6 +85,21 @@ def check_elements(name: str, shape: Sequence[int]) -> None:
     if any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
         shown = "x".join(map(str, shape))
         raise ModelError(f"{name!r} is {shown[:60]}: sizes are not negative, and 2^44 elements are allowed")
+
+
+def _placed(names: Sequence[str], inputs: Mapping[str, Sequence[Size]]) -> str:
+    """Names of dimensions with where they are: what an exporter calls s53 is nothing that its user knows.
+
+    >>> _placed(["batch", "s53"], {"ids": ["batch", "s53"], "mask": ["batch", 1]})
+    "batch (dimension 0 of input 'ids' and of 'mask'), s53 (dimension 1 of input 'ids')"
+    """
+    told = []
+    for name in names:
+        places = [(axis, other) for other, sizes in inputs.items() for axis, size in enumerate(sizes) if size == name]
+        by_axis = {axis: [repr(other) for at, other in places if at == axis] for axis, _ in places}
+        shown = [f"dimension {axis} of input {' and of '.join(others[:3])}" for axis, others in by_axis.items()]
+        told.append(f"{name} ({', '.join(shown[:3])})")
+    return ", ".join(told)
 
 
 def _bind(given: dict[str, int], size: Size, wanted: int, what: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -25,6 +26,7 @@ from roofline.errors import ModelError
 _ONE_AT_A_TIME = threading.RLock()
 MAX_FRAMES = 5  # of a traceback: the innermost, as a recursion has a thousand
 _NOT_USERS = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "<")
+SHARE_OF_MEMORY = 0.5  # of what is free, for weights; the rest is for activations
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # as huggingface_hub and transformers document them
 
 
@@ -63,6 +65,16 @@ def build(factory: Callable[[], Any], reference: str, weights: bool) -> nn.Modul
     if not isinstance(module, nn.Module):
         raise ModelError(f"{reference} returns a {type(module).__name__}; an nn.Module is needed")
     return module
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers, had they memory."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
+
+
+def free_bytes() -> int:
+    """Memory of this machine that is free for the weights of a model."""
+    return int(psutil.virtual_memory().available * SHARE_OF_MEMORY)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from roofline.errors import ModelError
 from roofline.exported import Exported, is_onnx, load_exported
 from roofline.loading.specs import is_spec
+from roofline.models.activations import name_of
 
 
 def exported(
@@ -20,36 +21,37 @@ def exported(
         reference: A path.
         batch: The first dimension of the first input. Where the file fixes it, 1 stands for what the file has.
         input_size: The other dimensions of the first input; as the file has them when not given.
-        arguments: Sizes of open dimensions, by the names that the file gives them.
+        arguments: As `sizes_and_act` takes them.
         weights: Whether it is to run as a module, which an ONNX file cannot: `roofline.measurement.onnx_runtime`.
 
     Raises:
         ModelError: An argument is no size; or the file cannot be read, cannot have these sizes, or not run.
     """
-    check_arguments(reference, arguments)
+    sizes, act = sizes_and_act(reference, arguments)
     if weights and is_onnx(reference):
         raise ModelError(f"{reference} is run as it is, by onnxruntime, and is no module: name the code it is from")
     return load_exported(
         Path(reference),
         batch=None if batch == 1 else batch,
         input_size=input_size,
-        dims=arguments,
+        dims=sizes,
         weights=weights,
+        act=act,
     )
 
 
-def check_arguments(reference: str, arguments: Mapping[str, Any]) -> None:
-    """Refuse what a file cannot take.
+def sizes_and_act(reference: str, arguments: Mapping[str, Any]) -> tuple[dict[str, int], str | None]:
+    """What the arguments of a file say.
+
+    They are sizes of its open dimensions, by the names that the file gives them; and ``act``, an activation function in
+    place of those that it has.
 
     Raises:
-        ModelError: An argument is no size of a dimension.
+        ModelError: An argument is neither, or no activation is called so.
     """
-    for name, size in arguments.items():
-        if name == "act" and isinstance(size, str):
-            raise ModelError(
-                f"{reference} is an exported graph, in which activations are ops and no choice: name the code it is "
-                "from, as in net.py:make_net"
-            )
+    sizes = dict(arguments)
+    act = sizes.pop("act") if isinstance(sizes.get("act"), str) and not is_spec(sizes["act"]) else None
+    for name, size in sizes.items():
         if is_spec(size):
             raise ModelError(
                 f"{reference} brings its inputs with it, and takes no other ({name}:{size}): --input-size says how "
@@ -57,5 +59,10 @@ def check_arguments(reference: str, arguments: Mapping[str, Any]) -> None:
             )
         if not isinstance(size, int) or isinstance(size, bool):
             raise ModelError(
-                f"{reference} takes no argument {name!r} but sizes of its open dimensions, whole numbers (got {size!r})"
+                f"{reference} takes no argument {name!r} but sizes of its open dimensions, whole numbers, and act, the "
+                f"name of an activation (got {size!r})"
             )
+    try:
+        return sizes, None if act is None else name_of(act)
+    except ValueError as error:
+        raise ModelError(f"{reference}: {error}") from None

@@ -15,7 +15,7 @@ from roofline.errors import ModelError
 from roofline.exported import is_exported
 from roofline.loading.building import build_on_meta
 from roofline.loading.inputs import Built, Example, by_position, given_example, image_example
-from roofline.loading.references import HUGGING_FACE, library_of, refuse_weights
+from roofline.loading.references import HUGGING_FACE, PASSES, is_code, library_of, no_pass, refuse_weights
 from roofline.loading.specs import is_spec, separated
 
 
@@ -26,8 +26,8 @@ class LoadedModel:
     Attributes:
         reference: What the user wrote.
         name: What the reference resolved to.
-        module: The module, on the meta device where it could be built there. It takes `inputs` by position, also what
-            its class takes by keyword.
+        module: The module, on the meta device where it could be built and traced there. It takes `inputs` by position,
+            also what its class takes by keyword.
         inputs: Example inputs, on the meta device.
         input_source: Why the inputs have the size they have.
         entry: Its row in the zoo's catalogue, if it is from there and was built without arguments.
@@ -81,14 +81,24 @@ def load(
         example = given_example(specs, batch)
     else:
         example = built.example(batch, input_size)
+    inputs = by_position(built.module, example)
+    if is_code(reference) and not weights and _needs_values(built.module, inputs):
+        with torch.random.fork_rng(devices=[]):
+            return load(reference, batch=batch, input_size=input_size, arguments=arguments, weights=True)
     return LoadedModel(
         reference=reference,
         name=with_arguments(built.name, given),
         module=built.module,
-        inputs=by_position(built.module, example),
+        inputs=inputs,
         input_source=example.source,
         entry=None if given else built.entry,
     )
+
+
+def _needs_values(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> bool:
+    from roofline.loading.trials import needs_values
+
+    return needs_values(module, inputs)
 
 
 def with_arguments(name: str, given: Mapping[str, Any]) -> str:
@@ -116,9 +126,9 @@ def _built(reference: str, arguments: Mapping[str, Any], weights: bool) -> Built
         raise ModelError(f"{reference} is a file; name a callable in it that returns a module: {reference}:make_net")
     refuse_weights(reference)
     if ":" not in reference or models.knows(reference) or library_of(reference) is not None:
-        for name in ("prefill", "decode"):
+        for name in PASSES:
             if name in arguments:
-                raise ModelError(f"{reference} is no language model: {name} is for a config, {HUGGING_FACE}:PATH")
+                raise ModelError(f"{reference} {no_pass(name)}")
     if models.knows(reference) or ":" not in reference:
         return _of_zoo(reference, arguments, weights)
     if library_of(reference) is not None:

@@ -7,14 +7,17 @@ torchvision:NAME, 'torchvision:res*'    torchvision
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from fnmatch import fnmatchcase
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from roofline import models
 from roofline.errors import ModelError, did_you_mean
 
 LIBRARIES = ("timm", "torchvision")  # their networks have names, which a pattern may match
 HUGGING_FACE = "hf"
+PASSES = ("prefill", "decode")  # arguments of a language model, in numbers of tokens
 
 _CODE_INSIDE = "export it instead: torch.export.save(torch.export.export(net, inputs), 'net.pt2')"
 _BY_ITS_CODE = "name the code that builds the network, net.py:make_net; weights are not needed"
@@ -46,6 +49,28 @@ def is_code(reference: str) -> bool:
     """
     where, colon, _ = reference.partition(":")
     return bool(colon) and where not in (*LIBRARIES, HUGGING_FACE) and not models.knows(reference)
+
+
+def own_code(reference: str) -> str | None:
+    """The user's file or module that loading this reference runs, to tell them; None where there is none.
+
+    Nothing is imported to find out: of ``package.module`` it is the package that has to be there.
+    """
+    place, _, _ = reference.rpartition(":")
+    if not is_code(reference):
+        return None
+    if place.endswith(".py"):
+        return place if Path(place).is_file() else None
+    top = place.partition(".")[0]
+    if not top.isidentifier():
+        return None
+    is_here = Path(top).is_dir() or Path(f"{top}.py").is_file()  # the current folder comes first on the path
+    return place if is_here or top in sys.modules or importlib.util.find_spec(top) is not None else None
+
+
+def no_pass(name: str) -> str:
+    """Why ``prefill`` or ``decode`` makes no sense of a reference; to follow what is wrong with it."""
+    return f"is no language model: {name} is for a config, {HUGGING_FACE}:PATH"
 
 
 def refuse_weights(reference: str) -> None:

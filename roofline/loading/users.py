@@ -1,10 +1,11 @@
 """A callable of the user's own, ``net.py:make_net`` or ``package.module:make_net``, and the inputs that stand beside.
 
-The file is run as python would run it; nothing else is.
+The file is run as python would run it, and once in a process, however many references name it; nothing else is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -23,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from roofline.errors import ModelError, did_you_mean
 from roofline.loading.building import build, where
 from roofline.loading.inputs import DEFAULT_INPUT_SIZE, Built, Example, image, without_data
-from roofline.loading.references import HUGGING_FACE, LIBRARIES
+from roofline.loading.references import HUGGING_FACE, LIBRARIES, PASSES, no_pass
 
 EXAMPLE_INPUTS = "example_inputs"
 
@@ -45,6 +46,7 @@ def built(reference: str, arguments: Mapping[str, Any], weights: bool) -> Built:
                 raise ModelError(f"{reference} is a module already; only a callable takes arguments")
             module = found
         else:
+            _check_passes(found, arguments, reference)
             module = build(partial(found, **arguments), reference, weights)
 
     def example(batch: int, size: tuple[int, ...] | None) -> Example:
@@ -56,6 +58,19 @@ def built(reference: str, arguments: Mapping[str, Any], weights: bool) -> Built:
         return Example(args=(image(module, batch, size or DEFAULT_INPUT_SIZE),), source=source)
 
     return Built(module=module, name=reference, example=example)
+
+
+def _check_passes(found: Any, arguments: Mapping[str, Any], reference: str) -> None:
+    """Refuse ``prefill`` and ``decode`` where the callable has no such arguments of its own."""
+    try:
+        takes = inspect.signature(found).parameters
+    except (TypeError, ValueError):  # it does not say
+        return
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in takes.values()):
+        return
+    for name in PASSES:
+        if name in arguments and name not in takes:
+            raise ModelError(f"{reference} has no argument {name}, and {no_pass(name)}")
 
 
 # --- example inputs ---------------------------------------------------------------------------------------------------
@@ -120,11 +135,19 @@ def named(reference: str) -> Any:
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Neighbours of the user's file come first, as python would have it, and are not taken for those of another."""
+    """Neighbours of the user's file come first, as python would have it, and are not taken for those of another.
+
+    Those of another folder wait aside until a file of that folder is asked for again.
+    """
     for name, home in list(_NEIGHBOURS.items()):
         if home != folder:
-            sys.modules.pop(name, None)
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                _ASIDE.setdefault(home, {})[name] = module
             del _NEIGHBOURS[name]
+    for name, module in _ASIDE.pop(folder, {}).items():
+        if sys.modules.setdefault(name, module) is module:
+            _NEIGHBOURS[name] = folder
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -132,7 +155,12 @@ def _importing_from(folder: Path) -> Iterator[None]:
     finally:
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
-        _NEIGHBOURS.update((name, folder) for name in set(sys.modules) - before if _is_neighbour(name, folder))
+        new = [name for name in set(sys.modules) - before if _is_neighbour(name, folder)]
+        _NEIGHBOURS.update(dict.fromkeys(new, folder))
+        for name in new:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file is not None and Path(file).is_file():
+                _IMPORTED.setdefault(_content(Path(file)), sys.modules[name])
 
 
 def _is_neighbour(name: str, folder: Path) -> bool:
@@ -143,6 +171,13 @@ def _is_neighbour(name: str, folder: Path) -> bool:
 
 
 _NEIGHBOURS: dict[str, Path] = {}  # modules that users' files imported, and from which folder
+_ASIDE: dict[Path, dict[str, ModuleType]] = {}  # those of folders that were imported from earlier
+_IMPORTED: dict[tuple[Path, str], ModuleType] = {}  # what each of the user's files, as it then stood, became
+
+
+def _content(path: Path) -> tuple[Path, str]:
+    """A file and what stands in it."""
+    return path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _attribute(module: ModuleType, name: str, reference: str) -> Any:
@@ -156,19 +191,31 @@ def _attribute(module: ModuleType, name: str, reference: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
+    """The module of a file: imported once, and once more where the file has changed since."""
     if not path.is_file():
         raise ModelError(f"{path}: no such file")
+    content = _content(path)
+    if content in _IMPORTED:
+        module = _IMPORTED[content]
+        if sys.modules.get(module.__name__) in (None, *_IMPORTED.values()):  # what it became in between, or nothing
+            sys.modules[module.__name__] = module
+        return module
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    known = sys.modules.setdefault(path.stem, module)  # dataclasses of the user's file look it up there
+    earlier = sys.modules.get(path.stem)
+    if earlier is None or earlier in _IMPORTED.values():
+        sys.modules[path.stem] = module  # dataclasses of the user's file look it up there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        if known is module:
+        if sys.modules.get(path.stem) is module:
             del sys.modules[path.stem]
+            if earlier is not None:
+                sys.modules[path.stem] = earlier
         raise ModelError(f"{path} does not import: {where(error)}") from error
+    _IMPORTED[content] = module
     return module
 
 

@@ -24,10 +24,14 @@ from roofline.measurement.allocator import policy
 MATERIAL = (
     "device.name",
     "cpu.model",
+    "cpu.capability",
+    "cpu.caches",
     "cpu.available",
     "threads.intra_op",
     "threads.inter_op",
     "versions.torch",
+    "versions.onednn",
+    "versions.mkl",
     "versions.cuda",
     "versions.cudnn",
     "flags.flush_denormal",
@@ -39,7 +43,7 @@ MATERIAL = (
     "flags.freed_memory",
     "flags.l2",
     "flags.mkldnn",
-)  # what must agree in two environments, as paths into the record
+)  # what must agree in two environments, as paths into the record; a virtual machine names but a family of processors
 VARIABLES = re.compile(r"(OMP|KMP|GOMP|MKL|MALLOC|OPENBLAS|ONEDNN|DNNL|TORCH|PYTORCH|CUDA|NVIDIA)_\w+|LD_PRELOAD")
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")  # which of them this process is in

@@ -52,7 +52,7 @@ def of_onnx(
         dtype: The file's own, if given.
         batch: The first dimension of the first input; 1 stands for what the file has, where that is fixed.
         input_size: Its other dimensions; as the file has them if None.
-        arguments: Sizes of open dimensions, by name.
+        arguments: Sizes of open dimensions, by name, and `act`, as `sizes_and_act` takes them.
         mode: ``"onnxruntime"``, or ``"eager"``, which is what nobody chose.
         seed: Of the inputs.
 
@@ -60,7 +60,7 @@ def of_onnx(
         ModelError: There is no such file, it is damaged, or its inputs cannot have these sizes.
         MeasurementError: It cannot be measured so, or onnxruntime is missing.
     """
-    from roofline.loading.exported import check_arguments
+    from roofline.loading.exported import sizes_and_act
     from roofline.loading.model import with_arguments
 
     if mode not in (ONNXRUNTIME, "eager"):
@@ -68,10 +68,11 @@ def of_onnx(
     if device != "cpu":
         raise MeasurementError(f"{reference} is run by onnxruntime, and that on the CPU alone: leave out {device}")
     given = dict(arguments or {})
-    check_arguments(reference, given)
-    session, notes = _session(Path(reference), seed)
-    wanted = Wanted(None if batch == 1 else batch, input_size, given)
+    sizes, act = sizes_and_act(reference, given)
+    session, notes = _session(Path(reference), seed, act)
+    wanted = Wanted(None if batch == 1 else batch, input_size, sizes)
     inputs = _inputs(reference, session.get_inputs(), wanted, seed)
+    shapes = tuple(tuple(tensor.shape) for tensor in inputs.values())
     width = next((WIDTHS.get(_name(t), _name(t)) for t in inputs.values() if t.is_floating_point()), "fp32")
     if dtype not in (None, width):
         raise MeasurementError(f"{reference} is {width} as it was exported, and is run as it is: leave out {dtype}")
@@ -82,16 +83,16 @@ def of_onnx(
         reference=reference,
         mode=ONNXRUNTIME,
         dtype=width,
-        batch=batch,
-        input_shapes=tuple(tuple(tensor.shape) for tensor in inputs.values()),
+        batch=shapes[0][0] if shapes and shapes[0] else 1,
+        input_shapes=shapes,
         inputs=tuple(inputs.values()),
         notes=notes,
         versions={"onnxruntime": _version()},
     )
 
 
-def _session(path: Path, seed: int) -> tuple[Any, list[str]]:
-    """The file, ready to run, and sentences on what is unusual."""
+def _session(path: Path, seed: int, act: str | None = None) -> tuple[Any, list[str]]:
+    """The file, with another activation function if one is given, ready to run; and sentences on what is unusual."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -108,12 +109,19 @@ def _session(path: Path, seed: int) -> tuple[Any, list[str]]:
     options.log_severity_level = ERRORS_ALONE
     notes = []
     made_up = _made_up(path, seed)
-    if made_up:
+    if act is not None:
+        from roofline.exported.onnx import with_activation
+
+        model: str | bytes = with_activation(path, act, made_up)
+    else:
+        model = str(path)
+    if made_up and act is None:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor.numpy()) for tensor in made_up.values()]
         options.add_external_initializers(list(made_up), values)
+    if made_up:
         notes.append(f"the file of {len(made_up)} of its weights is missing, so these are random")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER]), notes
+        return onnxruntime.InferenceSession(model, options, providers=[PROVIDER]), notes
     except Exception as error:  # onnxruntime has a class for each of its codes, and no common one
         raise ModelError(f"{path} cannot be run by onnxruntime {_version()}: {in_one_line(error)}") from error
 

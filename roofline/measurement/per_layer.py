@@ -260,7 +260,8 @@ def layer_times_of(
         reference, timer=WallTimer(clock), device=device, dtype=dtype, batch=batch, input_size=input_size,
         arguments=arguments, seed=seed,
     )  # fmt: skip
-    assert subject.module is not None, "a reference is that of a module"
+    if subject.module is None:
+        raise MeasurementError(f"{reference} has no layers to time: {subject.mode} runs a graph of its own making")
     return layer_times(subject.module, subject.inputs, clock=clock, **options)
 
 

@@ -209,7 +209,7 @@ def of_reference(
     """
     import torch
 
-    from roofline.exported import is_onnx
+    from roofline.exported import is_exported, is_onnx
     from roofline.loading import load
 
     if is_onnx(reference):
@@ -226,8 +226,8 @@ def of_reference(
     shapes = [tuple(given.shape) for given in loaded.inputs]
     inputs = random_inputs(shapes, [given.dtype for given in loaded.inputs], module=loaded.module, seed=seed)
     return of_module(
-        loaded.module, inputs, timer=timer, device=device, dtype=dtype, mode=mode, batch=batch, name=loaded.name,
-        reference=reference,
+        loaded.module, inputs, timer=timer, device=device, dtype=dtype, mode=mode, name=loaded.name,
+        reference=reference, batch=None if is_exported(reference) else batch,  # which a file may fix
     )  # fmt: skip
 
 

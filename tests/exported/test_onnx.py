@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 from onnx import TensorProto, helper  # noqa: E402
 
 OPSET = 20
+MEMORY = 6 * 10**9  # bytes of address space; PyTorch itself maps half of that
 
 
 def table_of(path: Path, fusion: str = "none", **sizes: Any) -> LayerTable:
@@ -148,7 +152,9 @@ def test_open_dimensions(tmp_path: Path) -> None:
     live = lower(trace(network, wanted))
     assert sums(table_of(path, batch=3, dims={"tokens": 40})) == sums(live)
     assert sums(table_of(path, batch=3, input_size=(40,))) == sums(live)
-    with pytest.raises(ModelError, match=r"net.onnx: the file leaves tokens open: say how large, --arg tokens=N"):
+    with pytest.raises(
+        ModelError, match=r"net.onnx: the file leaves tokens \(dimension 1 of input 'ids'\) open: say how large"
+    ):
         load_exported(path)
     with pytest.raises(ModelError, match=r"no dimension is called 'token': .* Did you mean 'tokens'"):
         load_exported(path, dims={"token": 40})
@@ -424,7 +430,11 @@ def test_unknown_ops_are_named_with_domain_and_number(tmp_path: Path) -> None:
 def test_unset_dimensions(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     path = made(tmp_path / "net.onnx", [node], [value("x", ["N", 3, None, "width"])], ["y"], [])
-    refused(path, r"the file leaves x\.2, width open: say how large, --arg x\.2=N --arg width=N")
+    refused(
+        path,
+        r"the file leaves x\.2 \(dimension 2 of input 'x'\), width \(dimension 3 of input 'x'\) open: say how large, "
+        r"--arg x\.2=N --arg width=N",
+    )
     assert load_exported(path, input_size=(3, 8, 9)).inputs[0].shape == (1, 3, 8, 9)
     refused(path, r"dimension 1 of input 'x' is fixed at 3 in the file \(got 4\)", input_size=(4, 8, 9))
     ranked = made(tmp_path / "rank.onnx", [node], [value("x", None)], ["y"], [])
@@ -491,6 +501,91 @@ def test_huge_tensors_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert load_exported(path)
     monkeypatch.setattr(exported_onnx, "MAX_FILE_BYTES", 10)
     refused(relu(tmp_path), r"has [\d,]+ bytes, and ONNX files up to 10: save it with external data")
+
+
+def scalar(name: str, number: int) -> Any:
+    return helper.make_tensor(name, TensorProto.INT64, [], [number])
+
+
+def ones(name: str, *shape: int) -> Any:
+    return helper.make_tensor(name, TensorProto.INT64, shape, [1] * math.prod(shape))
+
+
+CAST = helper.make_node("Cast", ["v"], ["y"], to=TensorProto.INT32)
+BOUNDS = [scalar("zero", 0), scalar("one", 1), scalar("many", 10**15)]
+BOMBS: dict[str, tuple[list[Any], list[Any], tuple[int, ...]]] = {  # nodes, constants, the shape that comes of it
+    "range": ([helper.make_node("Range", ["zero", "many", "one"], ["v"]), CAST], BOUNDS, (10**15,)),
+    "range of a product": (
+        [helper.make_node("Mul", ["m", "m"], ["mm"]), helper.make_node("Range", ["zero", "mm", "one"], ["v"]), CAST],
+        [*BOUNDS, scalar("m", 30_000_000)], (9 * 10**14,),
+    ),
+    "pad": ([helper.make_node("Pad", ["a", "p"], ["v"]), CAST], [ones("a", 1), integers("p", 0, 3 * 10**8)],
+            (3 * 10**8 + 1,)),
+    "fill": ([helper.make_node("ConstantOfShape", ["n"], ["v"]), CAST], [integers("n", 10**15)], (10**15,)),
+    "expand": ([helper.make_node("Expand", ["a", "n"], ["v"]), CAST], [ones("a", 1), integers("n", 10**15)], (10**15,)),
+    "tile": ([helper.make_node("Tile", ["a", "n"], ["v"]), CAST], [ones("a", 1), integers("n", 10**15)], (10**15,)),
+    "doubled 40 times": (
+        [helper.make_node("Concat", [f"c{i}", f"c{i}"], [f"c{i + 1}"], axis=0) for i in range(40)]
+        + [helper.make_node("Cast", ["c40"], ["y"], to=TensorProto.INT32)], [ones("c0", 2)], (2**41,),
+    ),
+    "broadcast": (
+        [helper.make_node("Sum", ["a", "b", "c", "d"], ["v"]), CAST],
+        [ones("a", 999, 1, 1, 1), ones("b", 1, 999, 1, 1), ones("c", 1, 1, 999, 1), ones("d", 1, 1, 1, 999)],
+        (999, 999, 999, 999),
+    ),
+    "input": ([helper.make_node("Add", ["x", "x"], ["v"]), CAST], [], (3 * 10**8,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_vector_of_any_length_is_a_shape_and_no_numbers(name: str, tmp_path: Path) -> None:
+    """Each would take gigabytes, or all memory, if its values were computed, by us or by data propagation of onnx."""
+    nodes, constants, shape = BOMBS[name]
+    inputs = [value("x", [3 * 10**8], TensorProto.INT64)]
+    graph = helper.make_graph(nodes, "bomb", inputs, [value("y", None, TensorProto.INT32)], constants)
+    path = tmp_path / "bomb.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]), path)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))"
+    code = f"{limit}; from pathlib import Path; from roofline.exported import load_exported as load\n"
+    code += f"found = load(Path({str(path)!r})); print(tuple(found.network(*found.inputs)[0].shape))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert result.stdout.strip() == str(shape), result.stderr
+
+
+def test_memory_that_is_short_is_no_contradiction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*given: Any, **how: Any) -> None:
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", short)
+    refused(relu(tmp_path), "its shapes cannot be inferred in the memory that there is$")
+    monkeypatch.setattr(onnx, "load", short)
+    refused(relu(tmp_path), "it does not fit into memory$")
+
+
+def test_constants_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported_onnx, "MAX_KNOWN", 100)
+    nodes = [helper.make_node("Identity", ["a"], ["b"]), helper.make_node("Identity", ["b"], ["y"])]
+    path = made(tmp_path / "net.onnx", nodes, [value("x", [1])], ["y"], [ones("a", 60)])
+    refused(path, "its nodes make more than 100 numbers of constants and shapes")
+
+
+def test_pads_that_are_computed_as_a_matrix(tmp_path: Path) -> None:
+    """As PyTorch's exporter of before turns the order of F.pad around, by a Slice that runs backwards over rows."""
+    nodes = [
+        helper.make_node("Reshape", ["flat", "pairs"], ["rows"]),
+        helper.make_node("Slice", ["rows", "last", "first", "axis", "back"], ["turned"]),
+        helper.make_node("Transpose", ["turned"], ["columns"], perm=[1, 0]),
+        helper.make_node("Reshape", ["columns", "all"], ["pads"]),
+        helper.make_node("Pad", ["x", "pads"], ["y"]),
+    ]
+    numbers = [
+        integers("flat", 1, 2, 3, 4), integers("pairs", -1, 2), integers("last", -1), integers("first", -(2**63) + 1),
+        integers("axis", 0), integers("back", -1), integers("all", -1),
+    ]  # fmt: skip
+    path = made(tmp_path / "net.onnx", nodes, [value("x", [10, 20])], ["y"], numbers)
+    # rows (3, 4) and (1, 2): 3 before and 4 after the first axis, 1 and 2 at the second
+    found = load_exported(path)
+    assert found.network(*found.inputs)[0].shape == (17, 23)
 
 
 def test_text_is_no_tensor(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_open_dimensions_take_any_size_they_were_exported_for(tmp_path: Path) ->
     assert_same(table_of(path, batch=3, input_size=(40,)), lower(trace(network, wanted)))
     with pytest.raises(ModelError, match=r"=600 is outside of what it was exported for: .* to 512"):
         load_exported(path, input_size=(600,))
-    with pytest.raises(ModelError, match=r"no dimension is called 'tokens': it has s\d+, s\d+"):
+    with pytest.raises(
+        ModelError, match=r"called 'tokens': it has s\d+ \(dimension 0 of input 'ids'\), s\d+ \(dimension 1 of"
+    ):
         load_exported(path, dims={"tokens": 3})
 
 
@@ -428,6 +430,25 @@ def test_a_graph_that_would_fill_the_memory(linear: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(archive, "MAX_JSON_BYTES", 100)
     with pytest.raises(ModelError, match=r"model.json would be [\d,]+ bytes; graphs have up to 100"):
         load_exported(linear)
+
+
+def test_a_few_bytes_do_not_become_gigabytes(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python makes 1.9 GB of 60 MiB of ``{},``, which fit into 61 kB; refused before they are parsed."""
+    text = b'{"a":[' + b"{}," * (2**22 + 1) + b"{}]}"
+    for how, match in (
+        (zipfile.ZIP_DEFLATED, r"out of [\d,]+: no graph"),
+        (zipfile.ZIP_STORED, "has more than 4,194,304"),
+    ):
+        with zipfile.ZipFile(tmp_path / "net.pt2", "w", how) as made:
+            made.writestr("net/models/model.json", text)
+        monkeypatch.setattr(json, "loads", lambda text: pytest.fail("it was parsed"))
+        with pytest.raises(ModelError, match=rf"net\.pt2: net/models/model\.json .*{match}"):
+            load_exported(tmp_path / "net.pt2")
+        monkeypatch.undo()
+    with zipfile.ZipFile(linear) as old, zipfile.ZipFile(tmp_path / "again.pt2", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert_same(table_of(tmp_path / "again.pt2"), table_of(linear))  # who compresses a graph again may
 
 
 def test_deep_json_does_not_exhaust_the_stack(linear: Path) -> None:

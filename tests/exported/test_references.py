@@ -18,9 +18,12 @@ from roofline.crosscheck import cross_check
 from roofline.errors import CalibrationError, MeasurementError, ModelError
 from roofline.loading import load
 from roofline.measurement.clock import SystemClock, WallTimer
-from roofline.measurement.per_layer import layer_times
+from roofline.measurement.per_layer import layer_times, layer_times_of
 from roofline.measurement.subject import of_reference
+from roofline.validation import validate
+from roofline.validation_predictions import Asked
 from tests.exported.networks import Block, with_numbers
+from tests.validations import ESTIMATORS, HARDWARE, measured, run_of
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -122,12 +125,56 @@ def test_measure(block: Path, command: Command, monkeypatch: pytest.MonkeyPatch)
     assert found["model"]["input_shape"] == [1, 16]
 
 
-def test_activations_are_no_choice_of_a_file(block: Path, command: Command) -> None:
-    for place in (("--hw", "pixel6_tpu"), ("--device", "cpu")):
-        result = command("activations", "--model", block, *place)
-        assert result.returncode == 2
-        assert "is an exported graph, in which activations are ops and no choice" in result.stderr
-        assert result.stderr.count("\n") == 1
+@pytest.fixture(scope="module", params=["net.pt2", "net.onnx"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose batch is fixed at 4."""
+    path: Path = tmp_path_factory.mktemp("exported") / request.param
+    if path.suffix == ".pt2":
+        torch.export.save(torch.export.export(nn.Linear(6, 2), (torch.zeros(4, 6),)), path)
+        return path
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    shapes = {"x": [4, 6], "y": [4, 2]}
+    given, result = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
+    )
+    numbers = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [6, 2], [0.5] * 12)
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "net", [given], [result], [numbers]))
+    model.ir_version, model.opset_import[0].version = 8, 17
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_every_row_says_the_batch_that_there_was(pair: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzed = command("analyze", pair, "--hw", "pixel6_tpu", "--format", "json")
+    found = json.loads(analyzed.stdout)
+    assert (found["batch"], found["model"]["input_shape"]) == (4, [4, 6])
+    assert "batch 4" in found["defaults"]
+    subject = of_reference(str(pair), timer=WallTimer(SystemClock()))
+    assert (subject.batch, subject.input_shapes) == (4, ((4, 6),))
+
+    def measure(references: list[str], **options: Any) -> Any:
+        assert options["batch"] == 1  # which stands for the file's own
+        timed = measured(
+            references[0], 1e-3, reference=str(pair), batch=subject.batch, input_shapes=subject.input_shapes
+        )
+        return run_of([timed])
+
+    monkeypatch.setattr("roofline.measurement.api.measure_models", measure)
+    validation = validate([Asked(reference=str(pair))], ESTIMATORS, HARDWARE)
+    data = validation.to_dict()
+    assert {row["batch"] for row in data["rows"]} == {4}
+    assert [model["batch"] for model in data["frozen"]["record"]["models"]] == [4]
+    assert len(data["rows"]) == len(ESTIMATORS)
+
+
+def test_layers_of_a_runtime_of_its_own_are_not_timed(pair: Path) -> None:
+    if pair.suffix == ".pt2":
+        assert layer_times_of(str(pair), rounds=1, warm_up=0, profiled_rounds=0).layers.macs.sum() == 4 * 6 * 2
+        return
+    with pytest.raises(MeasurementError, match=r"net\.onnx has no layers to time: onnxruntime runs a graph of its own"):
+        layer_times_of(str(pair))
 
 
 def test_what_its_inputs_are_is_said_by_their_sizes(block: Path, command: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import roofline
-from roofline.errors import ModelError
+from roofline.errors import ModelError, TraceError
 from roofline.layers import LayerTable, lower
 from roofline.loading import load
 from roofline.trace import trace
@@ -148,6 +150,40 @@ def test_a_mixture_of_experts_takes_those_that_a_token_meets() -> None:
         assert rows.weight_bytes[rows.ops == "_grouped_mm"].sum() == 2 * read * expert * 2
 
 
+MIXTURES = {
+    "mixtral": {**LLAMA, "model_type": "mixtral", "num_local_experts": 6},
+    "gpt_oss": {**LLAMA, "model_type": "gpt_oss", "num_local_experts": 6, "num_experts_per_tok": 2},
+    "qwen3_next": {
+        **LLAMA, "model_type": "qwen3_next", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_a_mixture_of_experts_without_a_dtype_is_taken_in_bfloat16_and_says_so(kind: str) -> None:
+    config = {key: value for key, value in MIXTURES[kind].items() if key != "architectures"}
+    loaded = load(write(config))
+    assert {parameter.dtype for parameter in loaded.module.parameters() if parameter.dim() == 3} >= {torch.bfloat16}
+    assert "in bfloat16, as the config has no dtype" in loaded.input_source
+    said = load(write({**config, "dtype": "bfloat16"}))
+    assert "bfloat16" not in said.input_source
+    counts = [lower(trace(each.module, each.inputs), fusion="none", dtype="fp16").macs.sum() for each in (loaded, said)]
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_mixture_of_experts_in_another_dtype_says_what_to_give() -> None:
+    reference = write({**MIXTURES["mixtral"], "dtype": "float32"})
+    with pytest.raises(ModelError, match=r"mixture of experts, .* nothing but bfloat16 .*: --arg dtype=bfloat16$"):
+        load(reference)
+    assert load(reference, arguments={"dtype": "bfloat16"}).inputs
+
+
+def test_other_networks_keep_the_dtype_that_they_have() -> None:
+    loaded = load(write(LLAMA))
+    assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
+    assert "bfloat16" not in loaded.input_source
+
+
 def test_the_weights_of_a_known_model() -> None:
     """Llama 3 8B, with the sizes of Table 3 of arXiv:2407.21783: it is called 8B, and tokens have two matrices."""
     llama3 = {
@@ -187,6 +223,124 @@ def test_a_vision_transformer_takes_the_image_of_its_config() -> None:
     assert rows.macs.sum() == patches + 2 * layer + pooler
     loaded = load(write(VIT), arguments={"image_size": 32})
     assert loaded.inputs[0].shape == (1, 3, 32, 32)
+
+
+CLIP = {
+    "model_type": "clip", "projection_dim": 24,
+    "text_config": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 60},
+    "vision_config": {**VIT, "model_type": "clip_vision_model"},
+}  # fmt: skip
+LLAVA = {"model_type": "llava", "text_config": {**LLAMA}, "vision_config": {**VIT, "model_type": "clip_vision_model"}}
+
+
+def test_an_image_of_a_nested_config() -> None:
+    """SAM encodes images of 1024 x 1024 (arXiv:2304.02643, section A), in patches of 16."""
+    sam = {"model_type": "sam", "vision_config": {"num_hidden_layers": 1}}
+    loaded = load(write(sam))
+    assert [tuple(given.shape) for given in loaded.inputs] == [(1, 3, 1024, 1024)]
+    smaller = {
+        "model_type": "sam", "vision_config": {"num_hidden_layers": 1, "image_size": 256, "num_channels": 4},
+        "prompt_encoder_config": {"image_size": 256},
+    }  # fmt: skip
+    assert load(write(smaller)).inputs[0].shape == (1, 4, 256, 256)
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        ({**VIT, "model_type": "videomae", "num_frames": 4}, (4, 3, 96, 96)),
+        ({**VIT, "model_type": "timesformer"}, (8, 3, 96, 96)),
+        ({"model_type": "vjepa2", "num_hidden_layers": 1, "pred_num_hidden_layers": 1}, (64, 3, 256, 256)),
+    ],
+    ids=["videomae", "timesformer", "vjepa2"],
+)
+def test_a_video_has_frames(config: Mapping[str, Any], sizes: tuple[int, ...]) -> None:
+    loaded = load(write(config), batch=2)
+    assert [tuple(given.shape) for given in loaded.inputs] == [(2, *sizes)]
+    assert trace(loaded.module, loaded.inputs).ops
+    loaded = load(write(config), input_size=(3, *sizes[2:]))
+    assert loaded.inputs[0].shape == (1, *sizes)
+
+
+def test_the_macs_of_a_video_are_those_of_its_tubelets() -> None:
+    """VideoMAE takes cubes of 2 x 16 x 16 (arXiv:2203.12602): 2 x 36 of 4 frames, and no class token."""
+    rows = table({**VIT, "model_type": "videomae", "num_frames": 4, "tubelet_size": 2})
+    tokens = 2 * 36
+    layer = tokens * (4 * 48**2 + 2 * 48 * 100 + 2 * 48 * tokens)
+    assert rows.macs.sum() == tokens * 48 * 2 * 16 * 16 * 3 + 2 * layer
+
+
+def test_what_takes_text_and_an_image_says_what_to_give() -> None:
+    """CLIP's text has 77 tokens (arXiv:2103.00020, section 2.4: 76, and one more in the code)."""
+    line = '--input "input_ids:int64[1,77]" --input "pixel_values:float32[1,3,96,96]"'
+    with pytest.raises(
+        ModelError, match=re.escape(f"takes input_ids and pixel_values, and none alone: write them down, {line}")
+    ):
+        load(write(CLIP))
+    with pytest.raises(ModelError, match=re.escape(f"takes input_ids, no image: write them down, {line}")):
+        load(write(CLIP), input_size=(3, 96, 96))
+    loaded = load(write(CLIP), arguments={"input_ids": "int64[1,77]", "pixel_values": "float32[1,3,96,96]"})
+    assert len(loaded.inputs) == 2
+    assert trace(loaded.module, loaded.inputs).ops
+
+
+def test_a_failure_for_another_reason_is_that_failure() -> None:
+    """Here the two towers project to different widths, which no input mends."""
+    broken = {"model_type": "siglip", "vision_config": VIT, "text_config": {"num_hidden_layers": 1}}
+    with pytest.raises(TraceError, match="SiglipModel fails on input 1x128"):
+        load(write(broken))
+
+
+def test_parts_that_text_alone_does_not_reach_are_named() -> None:
+    loaded = load(write(LLAVA))
+    parameters = {name: parameter.numel() for name, parameter in loaded.module.named_parameters()}
+    unread = sum(count for name, count in parameters.items() if name.startswith(("vision_tower", "multi_modal")))
+    share = f"{unread / sum(parameters.values()) * 100:.0f} %"
+    assert loaded.input_source == (
+        "128 tokens, the default; not run, as this input does not reach it: vision_tower, multi_modal_projector, with "
+        f"{share} of the parameters"
+    )
+    assert "not run" not in load(write(BERT)).input_source
+    assert load(write(LLAVA), weights=True).input_source == "128 tokens, the default"
+
+
+def test_the_command_line_names_them_too(command: Callable[..., Any]) -> None:
+    done = command("analyze", write(LLAVA), "--hw", "nvidia_a100", "--format", "json")
+    assert "not run, as this input does not reach it: vision_tower" in " ".join(json.loads(done.stdout)["notes"])
+
+
+# --- the activation that `roofline activations` asks for --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        (VIT, "hidden_act"),
+        (GPT2, "activation_function"),
+        ({**LLAMA, "model_type": "gemma", "architectures": ["GemmaForCausalLM"]}, "hidden_activation"),
+        ({"model_type": "distilbert", "dim": 48, "n_layers": 1, "n_heads": 4, "hidden_dim": 100}, "activation"),
+    ],
+    ids=["hidden_act", "activation_function", "hidden_activation", "activation"],
+)
+@pytest.mark.parametrize(("act", "op"), [("h-swish", "hardswish"), ("relu6", "hardtanh"), ("relu", "relu")])
+def test_act_is_what_a_config_calls_its_activation(config: Mapping[str, Any], key: str, act: str, op: str) -> None:
+    loaded = load(write({**config, **({} if key == "activation_function" else {key: "gelu"})}), arguments={"act": act})
+    names = {each.name for each in trace(loaded.module, loaded.inputs).ops}
+    assert op in names or f"{op}_" in names or (op == "hardtanh" and "relu6" in names), names
+    assert "gelu" not in names
+
+
+def test_an_act_that_transformers_or_the_config_does_not_have() -> None:
+    with pytest.raises(ModelError, match=r"transformers has no activation 'reluu'\. Did you mean 'relu'"):
+        load(write(VIT), arguments={"act": "reluu"})
+    with pytest.raises(ModelError, match="a config of t5 has no 'act'"):
+        load(write({"model_type": "t5"}), arguments={"act": "relu"})
+
+
+def test_the_command_that_asks_for_it(command: Callable[..., Any]) -> None:
+    words = ["--acts", "relu,hswish", "--hw", "pixel6_tpu", "--format", "json"]
+    done = command("activations", "--model", write(VIT), *words)
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_encoder_with_a_decoder_and_one_that_listens() -> None:

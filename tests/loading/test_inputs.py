@@ -168,6 +168,21 @@ def test_the_command_line_takes_inputs_and_says_whose_code_it_runs(
     assert analysis["model"]["name"] == "net.py:Net(ids=int64[1,128], scale=float32[])"
 
 
+def test_a_module_is_the_users_own_code_too(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    Path("nets").mkdir()
+    Path("nets/text.py").write_text(TEXT_NET)
+    words = ["--input", "ids:int64[1,128]", "--input", "scale:float32[]", "--hw", "pixel6_tpu", "--format", "json"]
+    done = command("analyze", "nets.text:Net", *words)
+    assert (done.returncode, done.stderr) == (0, SAYS.replace("net.py", "nets.text"))
+
+
+def test_a_shape_of_other_than_three_numbers_is_an_input(command: Callable[..., Any]) -> None:
+    done = command("analyze", "mobilenetv1", "--hw", "pixel6_tpu", "--input-size", "3x8x32x32")
+    assert done.returncode == 2
+    assert "another shape is written as in --input 'x:float32[1,3,8,32,32]'" in " ".join(done.stderr.split())
+
+
 def test_the_zoo_is_nobodys_own_code(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert command("analyze", "mobilenetv1", "--hw", "pixel6_tpu").stderr == ""

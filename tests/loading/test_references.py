@@ -11,6 +11,7 @@ import pytest
 from roofline import models
 from roofline.errors import ModelError
 from roofline.loading import expand, load
+from roofline.loading.references import own_code
 
 REFUSED = {
     "net.pt": ("TorchScript archive or a pickle", "net.py:make_net", "torch.export.save"),
@@ -63,3 +64,21 @@ def test_a_reference_is_told_without_importing_torch() -> None:
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_of_the_users_own_a_reference_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is there, and a module whose package is: nothing is imported to find out."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("net.py", "nets/small.py"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_text("raise SystemExit('imported')\n")
+    runs = {
+        "net.py:make": "net.py", "nets/small.py:make": "nets/small.py", "nets.small:make": "nets.small",
+        "net:make": "net", "pytest:make": "pytest", "__main__:make": "__main__",
+    }  # fmt: skip
+    assert {reference: own_code(reference) for reference in runs} == runs
+    nothing = (
+        "missing.py:make", "missing.part:make", "mobilenetv1", "mobileone_s0:train", "timm:resnet18",
+        "torchvision:resnet50", "hf:config.json", "net.onnx", "a/b:make", ":make", "net.py", "",
+    )  # fmt: skip
+    assert [reference for reference in nothing if own_code(reference) is not None] == []

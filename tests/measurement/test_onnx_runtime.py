@@ -118,7 +118,7 @@ def test_weights_whose_file_is_missing_are_made_up(tmp_path: Path) -> None:
         ({"mode": "channels_last"}, r"not in mode channels_last"),
         ({"device": "cuda"}, r"and that on the CPU alone: leave out cuda"),
         ({"dtype": "fp16"}, r"is fp32 as it was exported, and is run as it is: leave out fp16"),
-        ({"arguments": {"act": "relu"}}, r"in which activations are ops and no choice"),
+        ({"arguments": {"act": "relu"}}, r"it has no activation function that relu could take the place of"),
         ({"arguments": {"x": "int64[1,3]"}}, r"takes no other \(x:int64\[1,3\]\): --input-size"),
         ({"arguments": {"M": 3}}, r"no dimension is called 'M': it has N"),
     ],
