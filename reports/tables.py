@@ -39,12 +39,20 @@ class Cell:
         value: Unrounded, in SI base units.
         color: Of a mark before the text, as `roofline.reports.figures.color` gives it; none if empty.
         share: 0 to 1, drawn as a thin bar behind the text; none if None.
+        lead: What the whole text begins with, where that is too long to show: a folder. It is searched, copied and read
+            aloud with the text, and the whole is shown under the pointer.
     """
 
     text: str
     value: str | float | int | None = None
     color: str = ""
     share: float | None = None
+    lead: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text with its lead."""
+        return self.lead + self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +85,7 @@ class Table:
 
     def choices(self, column: int) -> list[str]:
         """The values of a column, each once, in alphabetical order."""
-        return sorted({row[column].text for row in self.cells()})
+        return sorted({row[column].whole for row in self.cells()})
 
 
 def time_column(longest_s: float) -> tuple[float, str, int]:

@@ -6,6 +6,9 @@ the items are the models, the misses first.
 
 from __future__ import annotations
 
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +26,7 @@ Plain = Mapping[str, Any]
 
 NONE = "\N{EN DASH}"
 SHOWN_MODELS = 12  # of which the layers are drawn: those that the predictions miss most
+LEAD = re.compile(r"(.*/)?([^/:]*\.[^/:]*:|(timm|torchvision|hf):)?")  # folders, and a library, file or module
 CONVENTIONS = (
     "A prediction is right if it is within the limit of the measured time wherever that lies in its 95 % interval, "
     "wrong if it is so nowhere, and undecided in between. Nothing is decided where the processes differ by more than "
@@ -47,11 +51,12 @@ def page(data: Plain) -> Page:
         names["families"] = charts.clipped([group["family"] for group in data["families"]])
     if data["kernels"]:
         figures["kernels"] = charts.kernels(data)
-        names["kernels"] = charts.clipped([row["kernel"] for row in data["kernels"]])
+        names["kernels"] = charts.clipped([row["kernel"] for row in charts.kernel_bars(data["kernels"])])
     if shown:
         figures["roofline"] = charts.roofline(data, shown)
     title = rows[0]["model"] if len(rows) == 1 else words.counted(len(rows), "model")
     hardware = data["hardware"]
+    leads = leads_of([row["model"] for row in rows])
     return Page(
         template="validation.html.j2",
         title=f"Validated: {title}",
@@ -65,22 +70,36 @@ def page(data: Plain) -> Page:
                                             words.noise(data), words.machine(data)) if text],
             "remarks": list(words.remarks(data)),
             "limit": percent(data["limit"]),
-            "row_table": _row_table(rows) if rows else None,
+            "row_table": _row_table(rows, leads) if rows else None,
             "summary_table": _summary_table(data),
             "side_by_side": words.SIDE_BY_SIDE,
             "meanings": [(name, meaning) for name, meaning in words.meanings(data) if meaning],
             "family_table": _family_table(data["families"]),
             "family_height": 110 + 24 * len(data["families"]),
-            "kernel_table": _kernel_table(data["kernels"]) if data["kernels"] else None,
-            "kernel_height": 110 + 24 * len(data["kernels"]),
-            "worst_table": _worst_table(data["worst_layers"]) if data["worst_layers"] else None,
-            "layered": [model["model"] for model in shown],
-            "layer_table": _layer_table(shown) if shown else None,
-            "drawn_layers": charts.DRAWN_LAYERS,
+            "families_clipped": (
+                " A triangle at the edge is a model farther out, with its error beside it."
+                if charts.edge(rows, data["limit"]) < math.inf
+                else ""
+            ),
+            "kernel_table": _kernel_table(charts.costliest(data["kernels"])) if data["kernels"] else None,
+            "kernel_height": 110 + 24 * len(charts.kernel_bars(data["kernels"])),
+            "kernels_folded": (
+                f", at the bottom all but the {charts.DRAWN_KERNELS} costliest in two sums"
+                if len(charts.kernel_bars(data["kernels"])) < len(data["kernels"])
+                else ""
+            ),
+            "worst_table": _worst_table(data["worst_layers"], leads) if data["worst_layers"] else None,
+            "layered": [_model(model["model"], leads).text for model in shown],
+            "layer_table": _layer_table(shown, leads) if shown else None,
+            "drawn": _drawn(data, shown),
             "environment_table": environment_table(data["environment"]),
         },
         figures=figures,
-        data={"names": names, "rooflines": charts.rooflines(data, shown) if shown else []},
+        data={
+            "names": names,
+            "times": charts.time_ticks(charts.times(rows)) if rows else None,
+            "rooflines": charts.rooflines(data, shown) if shown else [],
+        },
         script="validation.js",
         devices=[Device(name=hardware["name"], figures=hardware["figures"])],
         conventions=CONVENTIONS,
@@ -88,11 +107,39 @@ def page(data: Plain) -> Page:
     )  # fmt: skip
 
 
+def leads_of(models: Sequence[str]) -> dict[str, str]:
+    """What of the name of each model need not be shown: folders and file, or the library, where the rest says which.
+
+    >>> leads_of(["nets/a.py:small at 1x3x8x8", "timm:big", "timm:tiny", "hf:tiny", "mobilenetv4_hybrid_medium:mhsa"])
+    {'nets/a.py:small at 1x3x8x8': 'nets/a.py:', 'timm:big': 'timm:'}
+    """
+    found = {model: match[0] for model in dict.fromkeys(models) if (match := LEAD.match(model))}
+    rest = {model: model.removeprefix(lead) for model, lead in found.items()}
+    count = Counter(rest.values())
+    return {model: lead for model, lead in found.items() if lead and rest[model] and count[rest[model]] == 1}
+
+
+def _model(name: str, leads: Mapping[str, str], mark: str = "") -> Cell:
+    lead = leads.get(name, "")
+    return Cell(name.removeprefix(lead), color=mark, lead=lead)
+
+
 def _shown_models(data: Plain, rows: Sequence[Plain]) -> list[Plain]:
     """The models whose layers are drawn; what is missed most first."""
     order = {row["model"]: number for number, row in reversed(list(enumerate(rows)))}
-    layered = [model for model in data["layers"] if charts.drawn_layers(model["rows"])]
-    return sorted(layered, key=lambda model: order.get(model["model"], len(rows)))[:SHOWN_MODELS]
+    return sorted(_layered(data), key=lambda model: order.get(model["model"], len(rows)))[:SHOWN_MODELS]
+
+
+def _layered(data: Plain) -> list[Plain]:
+    """The models that have layers to draw."""
+    return [model for model in data["layers"] if charts.drawn_layers(model["rows"])]
+
+
+def _drawn(data: Plain, shown: Sequence[Plain]) -> str:
+    """Which models and which of their layers are drawn, as sentences."""
+    count = len(_layered(data))
+    chosen = "" if len(shown) == count else f"{len(shown)} of {count} models, those that the predictions miss most. "
+    return f"{chosen}Of a model the layers that do MACs, at most {charts.DRAWN_LAYERS}: those that take longest."
 
 
 def _tiles(data: Plain) -> list[dict[str, Any]]:
@@ -137,12 +184,12 @@ def _range(interval_s: Sequence[float] | None) -> str:
     return NONE if interval_s is None else " to ".join(map(seconds, interval_s))
 
 
-def _row_table(rows: Sequence[Plain]) -> Table:
+def _row_table(rows: Sequence[Plain], leads: Mapping[str, str]) -> Table:
     largest = max(abs(row["error"]) for row in rows) or 1.0
     columns = (
         Column(key="model", label="model"),
-        Column(key="verdict", label="verdict", filter=True),
         Column(key="error", label="error", numeric=True),
+        Column(key="verdict", label="verdict", filter=True),
         Column(key="predicted_s", label="predicted", numeric=True),
         Column(key="interval90_s", label="90 % interval"),
         Column(key="measured_s", label="measured", numeric=True),
@@ -159,9 +206,9 @@ def _row_table(rows: Sequence[Plain]) -> Table:
         columns=columns,
         rows=[
             [
-                Cell(row["model"], color=color(charts.VERDICTS[row["verdict"]][0])),
-                Cell(row["verdict"]),
+                _model(row["model"], leads, color(charts.VERDICTS[row["verdict"]][0])),
                 Cell(signed(row["error"]), row["error"], share=min(1.0, abs(row["error"]) / largest)),
+                Cell(row["verdict"]),
                 Cell(seconds(row["predicted_s"]), row["predicted_s"]),
                 Cell(_range(row["interval90_s"])),
                 Cell(seconds(row["measured_s"]), row["measured_s"]),
@@ -191,17 +238,16 @@ def _percent(value: float | None) -> Cell:
 def _summary_table(data: Plain) -> Table:
     columns = (
         Column(key="estimator", label="estimator"),
-        Column(key="decided", label="decided", numeric=True),
-        Column(key="right", label="right", numeric=True),
-        Column(key="n", label="fit to judge", numeric=True),
-        Column(key="median_error", label="median error", numeric=True),
-        Column(key="mape", label="mean", numeric=True),
-        Column(key="p90_error", label="p90", numeric=True),
-        *(Column(key=f"within_{most}", label=f"within {most} %", numeric=True) for most in (5, 10, 20)),
+        Column(key="right", label="right", unit="of decided", numeric=True),
+        Column(key="n", label="fit", unit="to judge", numeric=True),
+        Column(key="median_error", label="error", unit="median", numeric=True),
+        Column(key="mape", label="error", unit="mean", numeric=True),
+        Column(key="p90_error", label="error", unit="p90", numeric=True),
+        *(Column(key=f"within_{most}", label="within", unit=f"{most} %", numeric=True) for most in (5, 10, 20)),
         Column(key="bias", label="bias", numeric=True),
-        Column(key="spearman", label="Spearman", numeric=True),
-        Column(key="kendall", label="Kendall", numeric=True),
-        *(Column(key=f"coverage_{level}", label=f"{level} % intervals hold", numeric=True) for level in (80, 90)),
+        Column(key="spearman", label="rank", unit="Spearman", numeric=True),
+        Column(key="kendall", label="rank", unit="Kendall", numeric=True),
+        *(Column(key=f"coverage_{level}", label="hold", unit=f"{level} % int.", numeric=True) for level in (80, 90)),
     )
     rows = []
     for summary in data["summaries"]:
@@ -209,8 +255,7 @@ def _summary_table(data: Plain) -> Table:
         rows.append(
             [
                 Cell(name, color=color("prediction") if name == data["estimator"] else ""),
-                Cell(str(summary["decided"]), summary["decided"]),
-                Cell(str(summary["right"]), summary["right"]),
+                Cell(f"{summary['right']} of {summary['decided']}", summary["right"]),
                 Cell(str(steady["n"]), steady["n"]),
                 *(_percent(steady[key]) for key in ("median_error", "mape", "p90_error")),
                 *(_share(steady[f"within_{most}"]) for most in (5, 10, 20)),
@@ -256,6 +301,7 @@ def _kernel_table(kernels: Sequence[Plain]) -> Table:
     columns = (
         Column(key="kernel", label="kernel class"),
         Column(key="layers", label="layers", numeric=True),
+        Column(key="excess_s", label="difference", numeric=True),
         Column(key="share", label="share of the time", numeric=True),
         Column(key="predicted_s", label="predicted", numeric=True),
         Column(key="measured_s", label="measured", numeric=True),
@@ -266,6 +312,7 @@ def _kernel_table(kernels: Sequence[Plain]) -> Table:
         [
             Cell(row["kernel"]),
             Cell(str(row["layers"]), row["layers"]),
+            Cell(charts.difference(row), charts.excess_s(row)),
             Cell(percent(row["share"]), row["share"], share=min(1.0, row["share"])),
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),
             Cell(seconds(row["measured_s"]), row["measured_s"]),
@@ -277,34 +324,34 @@ def _kernel_table(kernels: Sequence[Plain]) -> Table:
     return Table(id="kernel-table", caption="Error by kernel class", columns=columns, rows=rows)
 
 
-def _worst_table(layers: Sequence[Plain]) -> Table:
+def _worst_table(layers: Sequence[Plain], leads: Mapping[str, str]) -> Table:
     columns = (
         Column(key="layer", label="layer"),
-        Column(key="reason", label="why", wrap=True),
         Column(key="excess_s", label="difference", numeric=True),
         Column(key="error", label="error", numeric=True),
+        Column(key="model", label="model", filter=True),
+        Column(key="kernel", label="kernel class", filter=True),
+        Column(key="reason", label="why", wrap=True),
         Column(key="predicted_s", label="predicted", numeric=True),
         Column(key="measured_s", label="measured", numeric=True),
-        Column(key="kernel", label="kernel class", filter=True),
-        Column(key="model", label="model", filter=True),
     )
     rows = [
         [
             Cell(row["layer"], color=kind_color(row["kind"])),
-            Cell(row["reason"]),
-            Cell(f"{'+' if row['excess_s'] > 0 else charts.MINUS}{seconds(abs(row['excess_s']))}", row["excess_s"]),
+            Cell(charts.difference(row), charts.excess_s(row)),
             Cell(signed(row["error"]), row["error"]),
+            _model(row["model"], leads),
+            Cell(row["kernel"] or NONE),
+            Cell(row["reason"]),
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),
             Cell(seconds(row["measured_s"]), row["measured_s"]),
-            Cell(row["kernel"] or NONE),
-            Cell(row["model"]),
         ]
         for row in layers
     ]
     return Table(id="worst-layers", caption="The worst layers", columns=columns, rows=rows, searchable=True)
 
 
-def _layer_table(models: Sequence[Plain]) -> Table:
+def _layer_table(models: Sequence[Plain], leads: Mapping[str, str]) -> Table:
     columns = (
         Column(key="layer", label="layer"),
         Column(key="model", label="model", filter=True),
@@ -317,7 +364,7 @@ def _layer_table(models: Sequence[Plain]) -> Table:
     rows = [
         [
             Cell(row["name"], color=kind_color(row["kind"])),
-            Cell(model["model"]),
+            _model(model["model"], leads),
             Cell(row["kernel"] or NONE),
             Cell(significant(row["macs"] / row["mem_bytes"]), row["macs"] / row["mem_bytes"]),
             Cell(seconds(row["predicted_s"]), row["predicted_s"]),

@@ -109,6 +109,7 @@ def notes(check: Check) -> list[str]:
     lines = []
     if any(budget.name == "latency" for budget in check.budgets):
         lines.append(words.notes(analysis)[0])
+        lines += () if analysis.estimates is None else analysis.estimates.warnings
         if analysis.latency_kind == "bound":
             lines.append("A bound within a budget says that the device may keep it, one over it that it cannot.")
     if analysis.layers.uncounted_ops:

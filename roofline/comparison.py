@@ -69,6 +69,17 @@ class Side:
         return str(self.data["latency_kind"])
 
     @property
+    def estimator(self) -> str:
+        """Whose times they are; ``"roofline"`` but for a calibrated profile."""
+        return estimator_of(self.data)
+
+    @property
+    def interval90_s(self) -> tuple[float, float] | None:
+        """Where the latency is with 90 %, from and to in seconds; None of an estimator that does not say."""
+        found = _chosen(self.data).get("interval90_s")
+        return None if found is None else (float(found[0]), float(found[1]))
+
+    @property
     def layers(self) -> Sequence[Plain]:
         """Of the analysis."""
         rows: Sequence[Plain] = self.data["layers"]
@@ -83,6 +94,8 @@ class Side:
             "device": self.device,
             "latency_kind": self.latency_kind,
             "latency_s": totals["latency_s"],
+            "estimator": self.estimator,
+            "interval90_s": self.interval90_s and list(self.interval90_s),
             "macs": totals["macs"],
             "mem_bytes": totals["weight_bytes"] + totals["activation_bytes"],
             "params": self.data["model"]["params"],
@@ -139,8 +152,9 @@ class Unlike:
     """Something that differs beside what one would compare, so that the reader has to know.
 
     Attributes:
-        what: A key of `traits`; ``latency_kind`` is a bound beside a prediction, ``figures`` a device of one name with
-            two peaks or bandwidths, and ``terms`` one that adds two things to eq. 1.
+        what: A key of `traits`; ``latency_kind`` is a bound beside a prediction, ``estimator`` two of a calibration or
+            one beside the roofline, ``figures`` a device of one name with two peaks or bandwidths, and ``terms`` one
+            that adds two things to eq. 1.
         baseline, other: The two values.
     """
 
@@ -174,6 +188,11 @@ class Difference:
     def is_like(self) -> bool:
         """Whether both latencies are bounds, or both predictions."""
         return self.baseline.latency_kind == self.other.latency_kind
+
+    @property
+    def is_told_apart(self) -> bool | None:
+        """Whether it is larger than the two may be off, by their 90 % intervals; None where either has none."""
+        return told_apart(self.baseline, self.other)
 
     def ratios(self) -> dict[str, float | None]:
         """Figures of the other over those of the baseline; None over 0."""
@@ -305,6 +324,7 @@ class Comparison:
                     "baseline": self.sides.index(difference.baseline),
                     "other": self.sides.index(difference.other),
                     "delta_s": difference.delta_s,
+                    "is_told_apart": difference.is_told_apart,
                     "ratios": difference.ratios(),
                     "unlike": [_plain(asdict(unlike)) for unlike in difference.unlike],
                     **{f"by_{group}": [asdict(part) for part in difference.by(group)] for group in GROUPS},
@@ -373,7 +393,8 @@ def compare_models(
         models: As `roofline.analyze` takes them; or an analysis, or the path of a saved one (``.json``), which stands
             for itself and is not run on any device.
         hw: Devices, as `roofline.analyze` takes them.
-        options: As `roofline.analyze` takes them: `inputs`, `batch`, `input_size`, `dtype`, `fusion`, `arguments`.
+        options: As `roofline.analyze` takes them: `inputs`, `batch`, `input_size`, `dtype`, `fusion`, `arguments`,
+            `estimator`.
 
     Raises:
         RooflineError: Anything wrong with a model, a device or a file, or fewer than two to compare; in one line.
@@ -588,10 +609,37 @@ def _grouped(side: Side, group: str) -> dict[str, list[float]]:
     return groups
 
 
+def _chosen(data: Plain) -> Plain:
+    """What the estimator whose times an analysis has says; empty of a profile without a calibration."""
+    estimates: Sequence[Plain] = data.get("estimates") or ()  # an older analysis lacks the key
+    return next((each for each in estimates if each["is_chosen"]), {})
+
+
+def estimator_of(data: Plain) -> str:
+    """Whose times an analysis has."""
+    return str(_chosen(data).get("estimator", "roofline"))
+
+
+def told_apart(one: Side, other: Side) -> bool | None:
+    """Whether two predictions differ by more than they may be off, by their 90 % intervals; None where either has none.
+
+    The intervals are those of the logarithm of the latency. Of two that err independently the difference errs by the
+    root of the sum of squares; what two networks on one machine have in common cancels in it, so that is on the safe
+    side.
+    """
+    intervals = (one.interval90_s, other.interval90_s)
+    latencies_s = (one.latency_s, other.latency_s)
+    if None in intervals or min(latencies_s) <= 0:
+        return None
+    off = [math.log(bounds[1] / latency_s) for bounds, latency_s in zip(intervals, latencies_s, strict=True) if bounds]
+    return abs(math.log(latencies_s[0] / latencies_s[1])) > math.hypot(*off)
+
+
 def traits(data: Plain) -> dict[str, Any]:
     """What an analysis is of, beside its model and its device."""
     return {
         "latency_kind": data["latency_kind"],
+        "estimator": estimator_of(data),
         "dtype": data["hardware"]["dtype"],
         "fusion": data["fusion"],
         "batch": data["batch"],

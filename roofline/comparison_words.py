@@ -43,8 +43,14 @@ def of_two(difference: Difference) -> str:
             f"{layers if changed else 'and no layer differs'}."
         )
     times = " against ".join(_distinct_times(fast.latency_s, slow.latency_s))
-    if old.latency_kind == "prediction":
-        lead = f"{called[fast]} is predicted to {_faster(fast, slow)} {called[slow]}: {times}."
+    if difference.is_told_apart is False:
+        lead = (
+            f"Which is the faster, the predictions do not tell: {times} for {called[fast]} and {called[slow]}"
+            f"{_by(fast, slow)}, is within their 90 % intervals."
+        )
+    elif old.latency_kind == "prediction":
+        beyond = ", beyond their 90 % intervals" if difference.is_told_apart else ""
+        lead = f"{called[fast]} is predicted to {_faster(fast, slow)} {called[slow]}: {times}{beyond}."
     else:
         lead = f"{called[fast]} has a lower latency bound than {called[slow]}: {times}{_by(fast, slow)}."
     return f"{on}{lead} {where(difference)}"
@@ -96,6 +102,8 @@ def _unlike_two(old: Side, new: Side, called: Mapping[Side, str]) -> str:
 
 def _of_many(comparison: Comparison) -> str:
     """Models on one device, or one model on several."""
+    from roofline.comparison import told_apart
+
     sides = comparison.sides
     if len({side.latency_kind for side in sides}) > 1:
         return f"{_listed([_time(side) for side in sides])}: bounds and predictions have no common order."
@@ -105,24 +113,37 @@ def _of_many(comparison: Comparison) -> str:
     if fast.latency_s == to.latency_s:
         names = _listed([side.label for side in ranked if side.latency_s == fast.latency_s])
         return f"{names} have the same {_noun(fast)}, {seconds(fast.latency_s)}, and none a lower one."
+    near = [side.label for side in ranked[1:] if told_apart(fast, side) is False]
     leads = {"prediction": "is predicted to be the fastest", "bound": "has the lowest latency bound"}
+    lead = "has the lowest predicted latency" if near else leads[fast.latency_kind]
     return (
-        f"Of {len(sides)}, {fast.label} {leads[fast.latency_kind]}: {seconds(fast.latency_s)} against "
-        f"{seconds(to.latency_s)} of {to.label}{_by(fast, to)}."
+        f"Of {len(sides)}, {fast.label} {lead}: {seconds(fast.latency_s)} against {seconds(to.latency_s)} of "
+        f"{to.label}{_by(fast, to)}.{_not_told(fast.label, near)}"
     )
+
+
+def _not_told(fast: str, near: Sequence[str]) -> str:
+    """From which the fastest differs by no more than its prediction may be off."""
+    return f" Their 90 % intervals do not tell {fast} from {_listed(near)}." if near else ""
 
 
 def _by_device(comparison: Comparison) -> str:
     """The fastest model on each device that has several; devices with the same winner are named together."""
+    from roofline.comparison import told_apart
+
     matrix = comparison.matrix()
     won: dict[tuple[str, str], list[str]] = {}
-    unranked = []
+    unranked, near = [], []
     columns = zip(zip(*matrix.ranks, strict=True), zip(*matrix.sides, strict=True), strict=True)
     for device, (ranks, numbers) in zip(matrix.devices, columns, strict=True):
         sides = [comparison.sides[number] for number in numbers if number is not None]
         winners = list(compress(matrix.models, (rank == 1 for rank in ranks)))
         if len(sides) > 1 and winners:
             won.setdefault((sides[0].latency_kind, _listed(winners)), []).append(device)
+            fast = min(sides, key=lambda side: side.latency_s)
+            others = [side.model for side in sides if told_apart(fast, side) is False and side.model not in winners]
+            if others:
+                near.append(f"On {device}, the 90 % intervals do not tell {fast.model} from {_listed(others)}.")
         elif len(sides) > 1:
             unranked.append(device)
     if not won and not unranked:
@@ -135,7 +156,7 @@ def _by_device(comparison: Comparison) -> str:
     ]
     if unranked:
         sentences.append(f"Bounds and predictions on {_listed(unranked)} have no common order.")
-    return " ".join(sentences)
+    return " ".join([*sentences, *near])
 
 
 def letters(comparison: Comparison) -> dict[Side, str]:
@@ -155,7 +176,10 @@ def notes(comparison: Comparison, names: Sequence[str] | None = None) -> list[st
     sides = comparison.sides
     lines = []
     on = [_basis(side) for side in sides]
-    why = [words.why(kind, side.data["hardware"]) for kind, side in zip(on, sides, strict=True)]
+    why = [
+        words.why(kind, side.data["hardware"]) if side.estimator == "roofline" else words.by_calibration(side.estimator)
+        for kind, side in zip(on, sides, strict=True)
+    ]
     for kind, reason in sorted(dict.fromkeys(zip(on, why, strict=True)), key=lambda pair: BASES.index(pair[0])):
         who = [name for name, *own in zip(called, on, why, strict=True) if own == [kind, reason]]
         what = "prediction" if kind == "prediction" else "bound"
@@ -163,14 +187,23 @@ def notes(comparison: Comparison, names: Sequence[str] | None = None) -> list[st
             lines.append(f"The latencies are {what}s: each {reason}.")
         else:
             lines.append(f"{_listed(who)}: {f'a {what}' if len(who) == 1 else f'{what}s'}, {reason}.")
+    intervals = [
+        f"{name} {seconds(side.interval90_s[0])} to {seconds(side.interval90_s[1])}"
+        for side, name in zip(sides, called, strict=True)
+        if side.interval90_s is not None
+    ]
+    if intervals:
+        lines.append(f"In 90 % of cases: {', '.join(intervals)}.")
+    lines += dict.fromkeys(warning for side in sides for warning in side.data.get("warnings") or ())
     for what in dict.fromkeys(unlike.what for difference in comparison.differences for unlike in difference.unlike):
-        if what not in ("latency_kind", "uncounted_ops"):
+        if what not in ("latency_kind", "estimator", "uncounted_ops"):  # the first two are told above
             lines.append(f"Not alike in {UNLIKE[what]}: {_values(comparison, what, called)}.")
     lines += [_uncounted(side, name) for side, name in zip(sides, called, strict=True) if side.data["uncounted_ops"]]
     return lines
 
 
 UNLIKE = {
+    "estimator": "the estimator of the latency",
     "dtype": "dtype",
     "fusion": "fusion",
     "batch": "batch, and times are of a whole batch",

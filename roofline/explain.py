@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from roofline.analysis import Analysis
-from roofline.engine import Prediction, by_class, combined, crossing_bytes, terms_of
+from roofline.engine import Prediction, by_class, combined, crossing_bytes, predict, terms_of
 from roofline.errors import ModelError, did_you_mean
 from roofline.graph import Op, numel
 from roofline.layers import DTYPE_BYTES, LayerTable, Transfer, main_op
@@ -34,6 +35,7 @@ def explain(analysis: Analysis, layer: str) -> list[Section]:
     index = _find(analysis, layer)
     op, transfers = main_op(analysis.graph, analysis.layers, index)
     row = analysis.rows()[index]
+    by_roofline = analysis.estimates is None or analysis.estimates.chosen == "roofline"
     return [
         (f"{row['name']}: {row['kind']}, {row['ops'].replace('+', ' + ')}", [_place(analysis, index)]),
         ("MACs", _macs(analysis, op, row["macs"])),
@@ -41,8 +43,8 @@ def explain(analysis: Analysis, layer: str) -> list[Section]:
             f"Bytes ({analysis.layers.dtype}, {'unfused' if analysis.layers.fusion == 'none' else 'epilogue fusion'})",
             _bytes(row["ops"], op, transfers),
         ),
-        (f"Time on {analysis.hardware.name}", _times(analysis, index)),
-        ("Sources", _sources(analysis, index)),
+        *_time_sections(analysis, index),
+        ("Sources" if by_roofline else "Sources of the bound", _sources(analysis, index)),
     ]
 
 
@@ -63,6 +65,19 @@ def _place(analysis: Analysis, index: int) -> str:
     latency_s = analysis.prediction.layer_latency_s[index]
     share = latency_s / (analysis.prediction.latency_s or 1.0)
     return f"layer {index + 1} of {len(analysis.layers)}, {share:.1%} of {analysis.name}'s latency"
+
+
+def _time_sections(analysis: Analysis, index: int) -> Iterator[Section]:
+    """The latency; where that is by a calibration, the bound of eq. 1 beside it."""
+    hardware, estimates = analysis.hardware, analysis.estimates
+    if estimates is None or estimates.chosen == "roofline":
+        yield f"Time on {hardware.name}", _times(analysis, index)
+        return
+    from roofline.explain_estimate import estimated
+
+    yield f"Time on {hardware.name}, by the {estimates.chosen} estimator", estimated(analysis, index)
+    by_eq_1 = replace(analysis, prediction=predict(analysis.layers, hardware))
+    yield "Beside it, the bound of eq. 1 on the figures of the profile", _times(by_eq_1, index, is_beside=True)
 
 
 def _macs(analysis: Analysis, op: Op, macs: int) -> list[str]:
@@ -119,7 +134,8 @@ def _bytes(ops: str, op: Op, transfers: Sequence[Transfer]) -> list[str]:
     return lines
 
 
-def _times(analysis: Analysis, index: int) -> list[str]:
+def _times(analysis: Analysis, index: int, *, is_beside: bool = False) -> list[str]:
+    """The terms of the roofline; `is_beside` where it is the bound beside a prediction by something else."""
     layers, prediction, hardware = analysis.layers, analysis.prediction, analysis.hardware
     terms = {name: np.broadcast_to(term, len(layers))[index] for name, term in terms_of(layers, hardware).items()}
     macs, vector_ops = int(layers.macs[index]), int(layers.vector_ops[index])
@@ -151,7 +167,8 @@ def _times(analysis: Analysis, index: int) -> list[str]:
     which = "the larger" if hardware.vector_ops_per_s is None else "the largest"
     which = "their sum" if hardware.combine == "add" else which
     what = f"{which}, plus the overhead," if terms["overhead_s"] else which
-    lines.append(f"{what} is the latency: {word} {seconds(prediction.layer_latency_s[index])}, {bound}-bound")
+    is_it = "is the bound:" if is_beside else f"is the latency: {word}"
+    lines.append(f"{what} {is_it} {seconds(prediction.layer_latency_s[index])}, {bound}-bound")
     arithmetic_s, waits_s = (
         prediction.vector_time_s[index],
         (prediction.mac_time_s[index], prediction.mem_time_s[index]),
@@ -165,7 +182,8 @@ def _times(analysis: Analysis, index: int) -> list[str]:
             f"{'below' if intensity < ridge else 'not below'} {point}, "
             f"{si(terms['macs_per_s'], 'MAC/s', 4)} / {bandwidth} = {significant(ridge, 4)} MACs/byte"
         )
-    lines.append(_what_helps(prediction, index, add=hardware.combine == "add"))
+    helps = _what_helps(prediction, index, add=hardware.combine == "add")
+    lines.append(f"of the bound, {helps}" if is_beside else helps)
     return lines
 
 

@@ -111,6 +111,7 @@ class _Layer(_Cost):
 class _Estimator(TypedDict):
     estimator: str
     is_chosen: bool
+    interval90_s: NotRequired[Interval | None]
 
 
 class Analysis(TypedDict):
@@ -127,6 +128,7 @@ class Analysis(TypedDict):
     versions: dict[str, str]
     verdict: NotRequired[str]
     estimates: NotRequired[Many[_Estimator] | None]
+    warnings: NotRequired[Many[str]]
     groups: NotRequired[_Groups]
     defaults: NotRequired[Many[str]]
     notes: NotRequired[Many[str]]

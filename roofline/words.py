@@ -10,6 +10,7 @@ from roofline.units import percent, printable, seconds, shape, significant
 
 if TYPE_CHECKING:
     from roofline.analysis import Analysis
+    from roofline.calibration.estimators import Estimate
     from roofline.calibration.predicting import Estimates
     from roofline.measurement.present import Present
     from roofline.models import Entry
@@ -123,7 +124,12 @@ def _ground(analysis: Analysis) -> str:
     """What the latency stands on."""
     if analysis.estimates is None or analysis.estimates.chosen == "roofline":
         return why(basis_of(analysis), analysis.hardware.terms())
-    return f"by the {analysis.estimates.chosen} estimator of this machine's calibration, at its reference state"
+    return by_calibration(analysis.estimates.chosen)
+
+
+def by_calibration(estimator: str) -> str:
+    """What a prediction by an estimator of a calibrated profile stands on; to follow "a prediction: "."""
+    return f"by the {estimator} estimator of this machine's calibration, at its reference state"
 
 
 def _estimates(estimates: Estimates) -> list[str]:
@@ -135,10 +141,20 @@ def _estimates(estimates: Estimates) -> list[str]:
         (low80, high80), (low90, high90) = chosen.interval80_s, chosen.interval90_s
         lines.append(
             f"In 80 % of cases {seconds(low80)} to {seconds(high80)}, in 90 % {seconds(low90)} to {seconds(high90)}; "
-            f"{seconds(chosen.host_s)} of it is Python and dispatch, {percent(chosen.fallback_share)} of the ops' time "
-            "is in kernels that were never measured."
+            f"{_beside_the_kernels(chosen)}; {percent(chosen.fallback_share)} of the ops' time is in kernels that were "
+            "never measured."
         )
     return [*lines, *estimates.warnings, *(f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in chosen.notes)]
+
+
+def _beside_the_kernels(chosen: Estimate) -> str:
+    """What a network takes beside its kernels as timed one by one: for calls, and as kernels follow each other."""
+    longer_s = chosen.host.get("composition", 0.0)
+    said = f"{seconds(chosen.host_s - longer_s)} of it is Python and dispatch"
+    if not longer_s:
+        return said
+    more = "more" if longer_s > 0 else "less"
+    return f"{said}, {seconds(abs(longer_s))} is what its kernels take {more} in sequence than timed one by one"
 
 
 def _present(analysis: Analysis, present: Present) -> str:

@@ -14,6 +14,7 @@ import pytest
 from roofline.calibration import collect
 from roofline.calibration.data import Calibration
 from roofline.calibration.file import load, save
+from roofline.calibration.profile import profile_of
 from roofline.errors import BusyError
 from roofline.profiles import load_profile
 from tests.calibration.made import ANCHOR, make_calibration, make_wholes
@@ -103,19 +104,68 @@ def test_after_ctrl_c_what_there_is_is_kept(command: Command, here: Path, monkey
     assert "note: it was stopped by hand: --extend adds to it" in done.stdout
 
 
+def kept(folder: Path) -> dict[str, bytes]:
+    """A calibration of before, and what is in the folder then."""
+    save(made(notes=("of before",)), folder / "local.calibration.npz")
+    (folder / "local.yaml").write_text(profile_of(made(), "local", file="local.calibration.npz"))
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_after_ctrl_c_a_calibration_of_before_is_left_alone(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept(here)
+    monkeypatch.setattr(collect, "calibrate", lambda *given, **how: (made(notes=("stopped",)), True))
+    done = command("calibrate")
+    assert done.returncode == 130
+    assert done.stderr == "roofline: stopped, so local.yaml is left as it was, and this goes beside it\n"
+    assert "Wrote local-stopped.yaml and local-stopped.calibration.npz" in done.stdout
+    assert {name: (here / name).read_bytes() for name in before} == before
+    stopped = load_profile(here / "local-stopped.yaml")
+    assert stopped.calibration == here / "local-stopped.calibration.npz"
+    assert load(here / "local-stopped.calibration.npz").notes == ("stopped",)
+    assert command("calibrate").returncode == 130  # a second one takes the place of the first
+    assert len(list(here.iterdir())) == 4
+
+
+def test_an_extension_that_was_stopped_holds_all_and_so_goes_to_the_same_file(
+    command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(here)
+    monkeypatch.setattr(collect, "calibrate", lambda *given, **how: (made(notes=("stopped",)), True))
+    assert command("calibrate", "--extend").returncode == 130
+    assert load(here / "local.calibration.npz").notes == ("stopped",)
+    assert len(list(here.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["local.yaml", "local-stopped.yaml"])
+@pytest.mark.parametrize("text", ["by hand", None])
+def test_a_profile_that_no_calibration_made_is_refused_before_the_work(
+    text: str | None, name: str, command: Command, asked: list[Any], here: Path
+) -> None:
+    text = profile_of(made(), "local") if text is None else text  # one whose calibration was taken out
+    (here / name).write_text(text)
+    done = command("calibrate")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"roofline: {name} is there, and no calibration made it: choose another name with -o, or move it away\n"
+    )
+    assert not asked
+    assert (here / name).read_text() == text
+
+
 def test_a_busy_machine_has_an_exit_code_of_its_own_and_overwrites_nothing(
     command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*given: Any, **how: Any) -> Any:
         raise BusyError("other processes used the cores for 60 s")
 
-    (here / "local.yaml").write_text("as it was")
+    before = kept(here)
     monkeypatch.setattr(collect, "calibrate", busy)
     done = command("calibrate")
     assert done.returncode == 3
     assert done.stderr == "roofline: other processes used the cores for 60 s\n"
-    assert (here / "local.yaml").read_text() == "as it was"
-    assert [path.name for path in here.iterdir()] == ["local.yaml"]
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
 
 
 @pytest.mark.parametrize(

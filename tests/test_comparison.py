@@ -119,7 +119,8 @@ def test_totals_and_ratios(difference: Difference) -> None:
     assert difference.ratios() == pytest.approx({"latency_s": 0.81, "macs": 5 / 4, "mem_bytes": 5 / 4, "params": 1.0})
     assert difference.baseline.totals() == {
         "label": "a", "model": "a", "device": "dev", "latency_kind": "prediction", "latency_s": pytest.approx(100 * US),
-        "macs": 400, "mem_bytes": 40, "params": 50, "compute_bound_share": 1.0,
+        "estimator": "roofline", "interval90_s": None, "macs": 400, "mem_bytes": 40, "params": 50,
+        "compute_bound_share": 1.0,
     }  # fmt: skip
 
 
@@ -792,3 +793,67 @@ def test_it_is_not_changed_by_what_is_done_with_it() -> None:
     result.to_json(), result.verdict(), result.to_frame(), result.matrix(), result.by("stage")
     assert data == kept
     assert math.isfinite(result.differences[0].delta_s)
+
+
+# --- predictions with intervals ---------------------------------------------------------------------------------------
+
+
+def estimated(us: float, off: float, *, estimator: str = "learned", **options: Any) -> dict[str, Any]:
+    """An analysis by an estimator that is off by such a factor in one of ten cases."""
+    data = plain([layer("a", "conv", us)], **options)
+    bounds = [us * 1e-6 / off, us * 1e-6 * off]
+    chosen = {"estimator": estimator, "is_chosen": True, "interval90_s": bounds}
+    by_roofline = {"estimator": "roofline", "is_chosen": False, "interval90_s": None}
+    return {**data, "latency_kind": "prediction", "estimates": [by_roofline, chosen]}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "is_told_apart"),
+    [(1.0017, False), (1.14, False), (1.15, True), (2.0, True), (0.8, True)],  # 1.1 ** sqrt(2) = 1.1443
+)
+def test_no_winner_is_named_within_the_intervals(ratio: float, is_told_apart: bool) -> None:
+    (difference,) = compare([estimated(1000, 1.1, model="a"), estimated(1000 * ratio, 1.1, model="b")]).differences
+    assert difference.is_told_apart is is_told_apart
+    said = of_two(difference)
+    assert ("Which is the faster, the predictions do not tell" in said) is not is_told_apart
+    assert ("beyond their 90 % intervals" in said) is is_told_apart
+    assert ("is predicted to" in said) is is_told_apart
+
+
+def test_without_intervals_nothing_is_said_of_them() -> None:
+    bound, prediction = plain(BEFORE), estimated(1000, 1.1, model="b")
+    (difference,) = compare([bound, prediction]).differences
+    assert difference.is_told_apart is None
+    assert "interval" not in of_two(difference)
+
+
+def test_of_many_the_fastest_is_told_from_those_that_are_slower_for_sure() -> None:
+    sides = [estimated(us, 1.1, model=name) for name, us in {"a": 1010, "b": 1000, "c": 3000}.items()]
+    said = compare(sides).verdict()
+    assert "Of 3, b has the lowest predicted latency: 1 ms against 1.01 ms of a" in said
+    assert said.endswith("Their 90 % intervals do not tell b from a.")
+    sides = [estimated(us, 1.1, model=name) for name, us in {"a": 2000, "b": 1000, "c": 3000}.items()]
+    assert "Of 3, b is predicted to be the fastest" in compare(sides).verdict()
+    assert "interval" not in compare(sides).verdict()
+
+
+def test_the_estimator_its_intervals_and_its_warnings_are_told_once() -> None:
+    warning = "The calibration of local is of another environment, and may not hold here."
+    one, other = ({**estimated(us, 1.1, model=name), "warnings": [warning]} for name, us in (("a", 1000), ("b", 3000)))
+    result = compare([one, other])
+    said = notes(result)
+    (by,) = [note for note in said if "The latencies are predictions" in note]
+    assert by.endswith("each by the learned estimator of this machine's calibration, at its reference state.")
+    assert "In 90 % of cases: a 0.909 ms to 1.1 ms, b 2.73 ms to 3.3 ms." in said
+    assert said.count(warning) == 1
+    totals = result.to_dict()["totals"]
+    assert [side["estimator"] for side in totals] == ["learned", "learned"]
+    assert totals[0]["interval90_s"] == pytest.approx([1e-3 / 1.1, 1.1e-3])
+
+
+def test_two_estimators_are_named_each() -> None:
+    result = compare([estimated(1000, 1.1, model="a", estimator="calibrated"), estimated(3000, 1.1, model="b")])
+    assert [unlike.what for unlike in result.differences[0].unlike] == ["estimator"]
+    said = " ".join(notes(result))
+    assert "a: a prediction, by the calibrated estimator" in said
+    assert "b: a prediction, by the learned estimator" in said

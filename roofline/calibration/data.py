@@ -409,6 +409,8 @@ def _shown(environment: Mapping[str, Any], path: str) -> str:
     found: Any = environment
     for key in path.split("."):
         found = found.get(key) if isinstance(found, Mapping) else None
+    if path == "cpu.caches" and isinstance(found, list) and all(isinstance(cache, Mapping) for cache in found):
+        return ", ".join(f"L{cache.get('level')} {cache.get('kind')} {cache.get('bytes')} B" for cache in found)
     return "unknown" if found is None else str(found)
 
 

@@ -110,7 +110,8 @@ def analyze(
         def draw(console: Console) -> RenderableType:
             return render_analysis(
                 analysis, top=top, sort=sort, group=group, width=console.width,
-                unicode=console.encoding.lower().startswith("utf"), options=["--hw", str(hw), *options.words()],
+                unicode=console.encoding.lower().startswith("utf"),
+                options=["--hw", str(hw), *options.words(), *(["--estimator", estimator] if estimator else [])],
             )  # fmt: skip
 
         show(draw, output)
@@ -127,15 +128,20 @@ def analyze(
 @click.argument("layer", metavar="LAYER")
 @ONE_DEVICE
 @model_options
-def explain(model: str, layer: str, hw: str | None, options: ModelOptions) -> None:
+@ESTIMATOR
+def explain(model: str, layer: str, hw: str | None, options: ModelOptions, estimator: str | None) -> None:
     """Write out the arithmetic of one LAYER.
 
-    Its shapes, MACs, bytes and times, and the sources of the figures.
+    Its shapes, MACs, bytes and times, and the sources of the figures. On a calibrated profile also the law of its
+    kernel, term by term, beside the bound of eq. 1.
     """
     from roofline.explain import explain as write_out
+    from roofline.profiles import load_profile
     from roofline.reports.terminal import render_explanation
 
-    sections = write_out(_analysis(model, hw, options, "roofline", cached=False), layer)
+    is_calibrated = hw is not None and load_profile(hw).calibration is not None
+    cached = None if is_calibrated else False  # a fit is kept; the graph is needed anyway
+    sections = write_out(_analysis(model, hw, options, estimator, cached), layer)
     show(lambda _: render_explanation(sections), None)
 
 

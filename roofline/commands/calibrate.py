@@ -62,8 +62,9 @@ def calibrate(
     """Calibrate this machine.
 
     Measures ceilings, and the ops of synthetic networks as these run. What comes out is an ordinary profile, and beside
-    it a calibration that `analyze --hw` predicts with and `validate` checks. Ctrl-C keeps what was measured; --extend
-    goes on from there. Exit code 3 says that the machine was too busy.
+    it a calibration that `analyze --hw` predicts with and `validate` checks. Ctrl-C keeps what was measured, in
+    NAME-stopped.yaml where there is a calibration already; --extend goes on from there. Exit code 3 says that the
+    machine was too busy.
     """
     from roofline.output import check_writable
     from roofline.profile_template import slug
@@ -72,9 +73,11 @@ def calibrate(
         raise OutputError(f"{output}: a profile is a YAML file: name it {output.with_suffix('.yaml').name}")
     if not slug(output.stem):
         raise OutputError(f"{output}: a profile needs a name with letters or digits, as in local.yaml")
-    beside = output.with_suffix(".calibration.npz")
+    beside = _beside(output)
     for path in (output, beside):
         check_writable(path)
+    for profile in (output, _stopped(output)):
+        _check_is_calibrated(profile)
     from roofline.calibration import collect
     from roofline.calibration.file import load, save
 
@@ -102,11 +105,46 @@ def calibrate(
     from roofline.calibration.profile import profile_of
     from roofline.output import write_text
 
+    if is_interrupted and base is None and (output.exists() or beside.exists()):
+        click.echo(f"roofline: stopped, so {output} is left as it was, and this goes beside it", err=True)
+        output = _stopped(output)
+        beside = _beside(output)
     save(calibration, beside)
     write_text(output, profile_of(calibration, output.stem, file=beside.name))
     click.echo("\n".join(_summary(calibration, output, beside)))
     if is_interrupted:
         ctx.exit(130)
+
+
+def _beside(profile: Path) -> Path:
+    """The file of a profile's calibration."""
+    return profile.with_suffix(".calibration.npz")
+
+
+def _stopped(profile: Path) -> Path:
+    """Where a calibration goes that was stopped by hand, and is not to replace a whole one."""
+    return profile.with_stem(f"{profile.stem}-stopped")
+
+
+def _check_is_calibrated(profile: Path) -> None:
+    """Leave alone what no calibration made.
+
+    Raises:
+        OutputError: A file is there, and is no profile with a calibration.
+    """
+    from roofline.errors import ProfileError
+    from roofline.profiles import load_profile
+
+    if not profile.exists():
+        return
+    try:
+        is_calibrated = load_profile(profile.absolute()).calibration is not None
+    except ProfileError:
+        is_calibrated = False
+    if not is_calibrated:
+        raise OutputError(
+            f"{profile} is there, and no calibration made it: choose another name with -o, or move it away"
+        )
 
 
 def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from roofline.reports.figures import colors
 from roofline.reports.pages import render_page
-from tests.validations import layered, made_validation, validation_of, with_everything
+from tests.validations import layered, made_validation, pair, validation_of, with_everything
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -90,6 +90,9 @@ def test_it_fits_a_phone_and_has_short_names(open_page: Opener) -> None:
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
     labels = phone.locator("#plot-kernels .ytick text").all_text_contents()
     assert max(map(len, labels)) == 16
+    ticks = phone.locator("#plot-scatter .xtick text").all_text_contents()
+    assert ticks
+    assert all(tick.endswith(" ms") for tick in ticks)
     room: float = phone.evaluate("document.getElementById('plot-kernels')._fullLayout.xaxis._length")
     assert room > 130
 
@@ -102,6 +105,33 @@ def test_names_of_files_do_not_push_a_phone_wide(open_page: Opener) -> None:
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def right(page: Page, selector: str) -> float:
+    """Where an element ends, in pixels from the left."""
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"]
+
+
+def test_a_phone_shows_which_model_and_its_error(open_page: Opener) -> None:
+    """Two that differ at their ends alone: neither is cut."""
+    names = [f"a_folder/of_networks.py:a_network_of_a_long_name at {batch}x3x224x224" for batch in (2, 4)]
+    made = validation_of([pair(name, 0.3) for name in names]).to_dict()
+    phone = open_page(made, viewport={"width": 360, "height": 740}, has_touch=True)
+    cells = phone.locator("#models tbody th")
+    assert cells.all_text_contents() == names, "searched and copied as a whole"
+    assert cells.first.get_attribute("title") == names[0]
+    assert cells.first.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
+    assert right(phone, '#models thead [data-key="error"]') <= 360
+
+
+def test_the_table_of_estimators_fits_a_window(page: Page) -> None:
+    fits: bool = page.evaluate(
+        "(() => { const box = document.getElementById('estimators').parentElement;"
+        " return box.scrollWidth <= box.clientWidth; })()"
+    )
+    assert fits
+
+
 def test_names_run_no_script(open_page: Opener) -> None:
     text = json.dumps(data())
     for name in ("bb_small", "bb", "layered", "another", "conv_depthwise", "b2.dw", "My box", "A CPU"):
@@ -109,7 +139,7 @@ def test_names_run_no_script(open_page: Opener) -> None:
     page = open_page(json.loads(text))
     for figure in FIGURES:
         drawn(page, figure)
-    assert f"{EVIL}bb_small" in page.locator("#models").inner_text()
+    assert f"{EVIL}bb_small" in (page.locator("#models").text_content() or "")
 
 
 def test_without_scripts_there_are_sentences_and_tables(browser: Any) -> None:

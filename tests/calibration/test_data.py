@@ -227,3 +227,17 @@ def test_a_mismatch_names_what_was_and_what_is() -> None:
         "cpu.model is Other CPU, and Test CPU when it was calibrated",
         "threads.intra_op is 8, and 2 when it was calibrated",
     ]
+
+
+def test_two_processors_of_one_name_are_told_apart_by_what_they_can_and_hold() -> None:
+    """Clouds call several generations "AMD EPYC"."""
+    had = {"model": "AMD EPYC", "available": 2.0, "capability": "AVX512",
+           "caches": [{"level": 2, "kind": "unified", "bytes": 2**20}]}  # fmt: skip
+    has = {**had, "capability": "AVX2", "caches": [{"level": 2, "kind": "unified", "bytes": 2**19}]}
+    made = make_calibration(environment={**ENVIRONMENT, "cpu": had})
+    now = {**ENVIRONMENT, "cpu": has, "versions": {**ENVIRONMENT["versions"], "onednn": "3.13.0"}}
+    assert mismatch(made, now) == [
+        "cpu.capability is AVX2, and AVX512 when it was calibrated",
+        "cpu.caches is L2 unified 524288 B, and L2 unified 1048576 B when it was calibrated",
+        "versions.onednn is 3.13.0, and unknown when it was calibrated",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +21,8 @@ from roofline.errors import CalibrationError
 from roofline.hardware import Hardware
 from roofline.measurement.environment import environment
 from roofline.profiles import load_profile
+from roofline.units import seconds
+from roofline.words import notes
 from tests.calibration.known_laws import calibration as from_law
 
 MODEL = "mobilenetv4_conv_s"
@@ -117,3 +121,89 @@ def test_the_command_line(
     done = command("analyze", MODEL, "--hw", lost)
     assert done.returncode == 2
     assert "no such file; 'roofline calibrate' makes a calibration" in done.stderr
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def test_what_kernels_do_to_each_other_is_not_called_python(hardware: Hardware) -> None:
+    found = analyze(MODEL, hw=hardware)
+    assert found.estimates is not None
+    host = {"op": 1e-3, "module": 2e-3, "view": 0.0, "composition": 5e-4}
+
+    def said(**changed: float) -> str:
+        assert found.estimates is not None
+        parts = host | changed
+        chosen = replace(found.estimates.estimate, host=parts, host_s=sum(parts.values()))
+        estimates = replace(found.estimates, each={**found.estimates.each, chosen.estimator: chosen})
+        (note,) = [note for note in notes(replace(found, estimates=estimates)) if "Python" in note]
+        return note
+
+    assert "3 ms of it is Python and dispatch, 0.5 ms is what its kernels take more in sequence" in said()
+    assert "3 ms of it is Python and dispatch, 0.5 ms is what its kernels take less" in said(composition=-5e-4)
+    assert "3 ms of it is Python and dispatch; " in said(composition=0.0)
+
+
+def test_the_parts_of_the_host_are_in_the_json(hardware: Hardware) -> None:
+    by_name = {each["estimator"]: each for each in analyze(MODEL, hw=hardware).to_dict()["estimates"]}
+    learned = by_name["learned"]
+    assert set(learned["host"]) == {"op", "module", "view", "composition"}
+    assert sum(learned["host"].values()) == pytest.approx(learned["host_s"])
+    assert by_name["roofline"]["host"] == {"inference": 0.0}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("analyze", MODEL),
+        ("analyze", MODEL, "mobilenetv2_100"),
+        ("compare", MODEL, "mobilenetv2_100"),
+        ("explain", MODEL, "stem.conv"),
+        ("check", MODEL, "--max-latency", "1s"),
+    ],
+)
+def test_another_environment_is_told_once_by_each_command(
+    arguments: tuple[str, ...],
+    local: Path,
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    done = command(*arguments, "--hw", local)
+    assert done.returncode == 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert said.count("The calibration of local is of another environment") == 1
+    assert said.count("threads.intra_op is 64") == 1
+
+
+def test_rows_of_several_models_have_the_estimator_and_its_interval(
+    local: Path, command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = command("analyze", MODEL, "mobilenetv2_100", "--hw", local, "--format", "csv")
+    rows = {row["model"]: row for row in csv.DictReader(done.stdout.splitlines())}
+    for name, row in rows.items():
+        found = analyze(name, hw=local)
+        assert found.estimates is not None
+        low_s, high_s = found.estimates.estimate.interval90_s
+        assert row["estimator"] == "learned"
+        assert (float(row["interval90_low_s"]), float(row["interval90_high_s"])) == (low_s, high_s)
+        assert float(row["latency_s"]) == found.totals()["latency_s"]
+    done = command("analyze", MODEL, "mobilenetv2_100", "--hw", local)
+    header, first, *_ = done.stdout.splitlines()
+    low_s, high_s = (float(rows[MODEL][f"interval90_{end}_s"]) for end in ("low", "high"))
+    assert header.endswith("in 90 % of cases")
+    assert first.endswith(f"learned {f'{seconds(low_s)} to {seconds(high_s)}':>18}")
+    done = command("analyze", MODEL, "mobilenetv2_100", "--hw", local, "--estimator", "roofline", "--format", "json")
+    row = json.loads(done.stdout.splitlines()[0])
+    assert (row["estimator"], row["interval90_low_s"]) == ("roofline", None)
+
+
+def test_a_file_of_rows_goes_on_with_the_same_estimator(
+    local: Path, command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    asked = ("analyze", MODEL, "mobilenetv2_100", "--hw", local, "-o", file)
+    assert command(*asked, "--estimator", "calibrated").returncode == 0
+    done = command(*asked)
+    assert done.returncode == 2
+    assert "has the options --estimator calibrated" in done.stderr

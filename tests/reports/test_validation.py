@@ -15,9 +15,11 @@ from rich.console import Console
 
 from roofline import RooflineError, validation_words
 from roofline.reports.pages import page_of, render_page
-from roofline.reports.validation_charts import NAME_CHARACTERS
+from roofline.reports.validation_charts import DRAWN_KERNELS, DRAWN_LAYERS, MOST_TICKS, NAME_CHARACTERS, time_ticks
 from roofline.reports.validation_export import COLUMNS, render_validation_csv, render_validation_markdown
+from roofline.reports.validation_page import SHOWN_MODELS, leads_of
 from roofline.reports.validation_terminal import render_validation
+from roofline.units import parse_quantity
 from tests.reports.drawn import table, traces
 from tests.validations import layered, made_validation, pair, validation_of, with_everything
 
@@ -188,7 +190,7 @@ def test_each_model_is_a_mark_and_a_row_of_the_same_number(plain: dict[str, Any]
     assert [mark.name for mark in marks] == ["right", "undecided", "wrong"]
     items = {item: (x, y) for mark in marks for item, x, y in zip(mark.customdata, mark.x, mark.y, strict=True)}
     assert items == {i: (row["measured_s"], row["predicted_s"]) for i, row in enumerate(rows)}
-    assert [row[0].text for row in table(page, "row").cells()] == [row["model"] for row in rows]
+    assert [row[0].whole for row in table(page, "row").cells()] == [row["model"] for row in rows]
     assert table(page, "row").linked
 
 
@@ -215,6 +217,15 @@ def test_the_line_and_the_band(plain: dict[str, Any]) -> None:
         assert ends[0] < row["measured_s"] < ends[1]
 
 
+@pytest.mark.parametrize("ends_s", [(2e-4, 1.3e-3), (1.9e-3, 0.4), (3e-6, 2.0)])
+def test_every_tick_of_a_time_has_its_unit(ends_s: tuple[float, float]) -> None:
+    for width, ticks in time_ticks(ends_s).items():
+        for value, text in zip(ticks["tickvals"], ticks["ticktext"], strict=True):
+            assert float(parse_quantity(text, "duration")) == pytest.approx(value)
+        shown = [value for value in ticks["tickvals"] if ends_s[0] <= value <= ends_s[1]]
+        assert 2 <= len(shown) <= MOST_TICKS[width] + 1
+
+
 def test_other_estimators_wait_in_the_legend(plain: dict[str, Any]) -> None:
     others = traces(page_of(plain), "scatter", "other")
     assert [(other.name, other.visible) for other in others] == [
@@ -236,15 +247,72 @@ def test_each_family_has_a_line(plain: dict[str, Any]) -> None:
             assert (rows[item]["error"], rows[item]["family"]) == (x, names[y])
 
 
+def test_errors_far_out_leave_room_for_the_others() -> None:
+    """Of 43 models, 40 are within 8 %: the axis ends at three limits, and the others are told at its edge."""
+    pairs = [pair(f"net{i}", 0.002 * i, family=f"family{i}") for i in range(40)]
+    pairs += [pair("far", 1.4, family="odd"), pair("farther", 7.5, family="odd"), pair("fast", -0.6, family="odd")]
+    page = page_of(validation_of(pairs).to_dict())
+    axis = page.figures["families"].layout.xaxis
+    assert axis.range == pytest.approx((-0.312, 0.312))
+    (clipped,) = traces(page, "families", "clipped")
+    assert dict(zip(clipped.customdata, clipped.x, strict=True)) == pytest.approx({0: 0.3, 1: 0.3, 2: -0.3})
+    assert list(clipped.marker.symbol) == ["triangle-right", "triangle-right", "triangle-left"]
+    (beyond,) = traces(page, "families", "beyond")
+    minus = "\N{MINUS SIGN}"
+    told = {" +140.0 %, +750.0 % ": 0.3, f" {minus}60.0 % ": -0.3}
+    assert dict(zip(beyond.text, beyond.x, strict=True)) == pytest.approx(told)
+    assert "A triangle" in render_page(validation_of(pairs).to_dict(), plotlyjs="cdn")
+    shown = [name for trace in page.figures["families"].data if trace.showlegend is not False for name in [trace.name]]
+    assert shown == ["right", "wrong"], "a verdict whose every model is at the edge has its place in the legend"
+
+
+def test_errors_that_are_all_large_are_not_cut_off() -> None:
+    data = validation_of([pair(f"net{i}", 1 + i / 10, family="odd") for i in range(6)]).to_dict()
+    assert page_of(data).figures["families"].layout.xaxis.range is None
+    assert "A triangle" not in render_page(data, plotlyjs="cdn")
+
+
 def test_kernel_classes_have_bars_and_worst_layers_reasons(everything: dict[str, Any]) -> None:
     page = page_of(everything)
-    (bars,) = page.figures["kernels"].data
-    assert list(bars.x) == [row["error"] for row in everything["kernels"]]
-    assert bars.y == tuple(range(len(everything["kernels"])))
+    bars, errors = page.figures["kernels"].data
+    by_hand_s = {  # predicted less measured: 1.5 ms of three layers less 2.7 ms, and so on
+        "conv_depthwise": -1.2e-3, "conv_depthwise/strided": -1.2e-3, "other": -0.3e-3, "conv_few_channels": -0.1e-3,
+        "elementwise_cheap": 0.0,
+    }  # fmt: skip
+    names = page.figures["kernels"].layout.yaxis.ticktext
+    assert dict(zip(names, bars.x, strict=True)) == pytest.approx(by_hand_s, abs=1e-12)
+    assert list(map(abs, bars.x)) == sorted(map(abs, bars.x), reverse=True)
+    assert bars.y == errors.y == tuple(range(len(by_hand_s)))
+    shares = {"conv_depthwise": 1.5 / 2.7 - 1, "conv_depthwise/strided": 0.3 / 1.5 - 1, "other": 0.1 / 0.4 - 1}
+    said = dict(zip(names, errors.text, strict=True))
+    for name, share in shares.items():
+        assert said[name] == f" \N{MINUS SIGN}{abs(100 * share):.1f} % "
+    assert errors.textposition[0] == "middle right", "where the bar is not"
+    assert [row[0].text for row in table(page, "kernel").cells()] == list(names)
     worst = table(page, "worst").cells()
     assert [row[0].text for row in worst] == [row["layer"] for row in everything["worst_layers"]]
-    assert worst[0][1].text == everything["worst_layers"][0]["reason"]
-    assert worst[0][2].text == "\N{MINUS SIGN}1.2 ms"
+    assert worst[0][1].text == "\N{MINUS SIGN}1.2 ms"
+    assert worst[0][5].text == everything["worst_layers"][0]["reason"]
+
+
+def test_classes_that_cost_little_are_folded_into_two_sums(everything: dict[str, Any]) -> None:
+    kernels = [
+        {"kernel": f"class{i}", "layers": 2, "measured_s": 1.0, "predicted_s": 1 + (-1) ** i * i / 100, "share": 1 / 40,
+         "error": (-1) ** i * i / 100, "median_error": 0.1}
+        for i in range(40)
+    ]  # fmt: skip
+    page = page_of({**everything, "kernels": kernels})
+    bars, _ = page.figures["kernels"].data
+    names = page.figures["kernels"].layout.yaxis.ticktext
+    assert names[:2] == ("class39", "class38")
+    assert names[DRAWN_KERNELS:] == ("12 others, slow", "13 others, fast")
+    # 24 + 22 + ... + 2 and 23 + 21 + ... + 1 hundredths of a second; class 0 is not off
+    assert bars.x[DRAWN_KERNELS:] == pytest.approx((1.56, -1.44))
+    assert sum(bars.x) == pytest.approx(sum(row["predicted_s"] - row["measured_s"] for row in kernels))
+    assert "at the bottom all but the 15 costliest in two sums" in render_page(
+        {**everything, "kernels": kernels}, plotlyjs="cdn"
+    )
+    assert len(table(page, "kernel").rows) == 40
 
 
 def test_each_layer_is_twice_under_the_roofline_and_joined(everything: dict[str, Any]) -> None:
@@ -269,6 +337,14 @@ def test_every_layered_model_can_be_chosen() -> None:
     assert page.data["rooflines"][0] == [trace.to_plotly_json() for trace in page.figures["roofline"].data]
 
 
+def test_models_whose_layers_are_not_drawn_are_told() -> None:
+    data = validation_of([layered(f"net{i}", 0.2) for i in range(SHOWN_MODELS + 1)]).to_dict()
+    rule = f"Of a model the layers that do MACs, at most {DRAWN_LAYERS}: those that take longest."
+    assert f"12 of 13 models, those that the predictions miss most. {rule}" in render_page(data, plotlyjs="cdn")
+    few = validation_of([layered("one", 0.2), pair("plain", 0.0)]).to_dict()
+    assert page_of(few).context["drawn"] == rule
+
+
 def test_without_layers_there_are_no_such_figures(plain: dict[str, Any]) -> None:
     assert set(page_of(plain).figures) == {"scatter", "families"}
     text = render_page(plain, plotlyjs="cdn")
@@ -291,6 +367,32 @@ def test_long_names_are_short_on_a_phone() -> None:
     family = "a_family_with_a_very_long_name_that_does_not_end"
     names = page_of(validation_of([pair("net", 0.0, family=family)]).to_dict()).data["names"]["families"]
     assert {width: len(shown[0]) for width, shown in names.items()} == NAME_CHARACTERS
+
+
+def test_names_that_begin_with_a_folder_show_their_ends() -> None:
+    names = ["a_folder/nets/net.py:small at 1x3x8x8", "a_folder/nets/net.py:small at 2x3x8x8", "timm:tiny"]
+    data = validation_of([pair(name, 0.3) for name in names]).to_dict()
+    page = page_of(data)
+    cells = {row[0].whole: row[0].text for row in table(page, "row").cells()}
+    assert cells == {names[0]: "small at 1x3x8x8", names[1]: "small at 2x3x8x8", "timm:tiny": "tiny"}
+    text = render_page(data, plotlyjs="cdn")
+    assert f'title="{names[0]}"' in text
+    assert '<span class="visually-hidden">a_folder/nets/net.py:</span>small at 1x3x8x8' in text
+
+
+@pytest.mark.parametrize(
+    ("names", "leads"),
+    [
+        (["timm:resnet50", "torchvision:resnet50", "timm:vgg11"], {"timm:vgg11": "timm:"}),
+        (["mobilenetv2_100", "timm:mobilenetv2_100"], {}),  # the rest alone would not say which
+        (["mobilenetv4_hybrid_medium:mhsa"], {}),  # of the zoo: what is before the colon is the network
+        (["package.module:net", "hf:some/config.json"], {"package.module:net": "package.module:",
+                                                         "hf:some/config.json": "hf:some/"}),
+        (["a/net.onnx", "a/"], {"a/net.onnx": "a/"}),
+    ],
+)  # fmt: skip
+def test_what_of_a_name_need_not_be_shown(names: list[str], leads: dict[str, str]) -> None:
+    assert leads_of(names) == leads
 
 
 def test_a_saved_validation_that_does_not_fit_is_one_line(everything: dict[str, Any]) -> None:
