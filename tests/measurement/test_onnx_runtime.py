@@ -74,7 +74,8 @@ def test_open_dimensions_and_indices(tmp_path: Path) -> None:
     output = given_out(made)
     np.testing.assert_array_equal(output, WEIGHT[made.inputs[0].numpy()])
     assert subject(path, input_size=(3,)).input_shapes == ((1, 3),)
-    with pytest.raises(ModelError, match=r"net\.onnx: the file leaves x\.1 \(dimension 1 of input 'x'\) open: say how large, --arg x\.1=N"):
+    said = r"net\.onnx: the file leaves x\.1 \(dimension 1 of input 'x'\) open: say how large, --arg x\.1=N"
+    with pytest.raises(ModelError, match=said):
         subject(path)
     with pytest.raises(ModelError, match=r"the batch of input 'x' is fixed at 2 in the file \(got 3\)"):
         subject(saved(tmp_path / "fixed.onnx", batch=2), batch=3)
