@@ -239,16 +239,19 @@ def is_intact(frozen: Mapping[str, Any]) -> bool:
 def family_of(reference: str) -> str:
     """The family of architectures that a reference belongs to.
 
-    Of the zoo and of code it is the module, since a module has one family; of a library it is the name up to the first
-    digit or underscore, without the v of a version.
+    Of the zoo and of code it is the module, since a module has one family; of a library, and of the file of an exported
+    graph, it is the name up to the first digit or underscore, without the v of a version.
 
     >>> family_of("mobilenetv4_conv_m"), family_of("timm:mobilenetv3_large_100"), family_of("nets/se_resnet.py:small")
     ('mobilenetv4', 'mobilenet', 'se_resnet')
     """
     from roofline import models
+    from roofline.exported import is_exported
 
     if models.knows(reference):
         return models.find(reference).family
+    if is_exported(reference):
+        reference = re.split(r"[\\/]", reference)[-1].rpartition(".")[0]
     place, _, name = reference.rpartition(":")
     if place.endswith(".py"):
         return re.split(r"[\\/]", place)[-1].removesuffix(".py")

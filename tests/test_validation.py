@@ -208,6 +208,8 @@ def test_too_noisy_is_more_than_a_fifth_unfit() -> None:
         ("timm:3dnet", "3dnet"),
         ("benchmarks/networks/se_resnet.py:se_resnet18", "se_resnet"),
         ("my.package.nets:small", "nets"),
+        ("exports/mobilenetv3.small.pt2", "mobilenet"),
+        ("rexnet_100.onnx", "rexnet"),
     ],
 )
 def test_families_of_references(reference: str, family: str) -> None:
