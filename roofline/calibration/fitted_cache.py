@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from roofline.calibration import records
 from roofline.calibration.clocks import TwoClocks
 from roofline.calibration.compiled import CompiledLaw
 from roofline.calibration.fitting import Fitted
+from roofline.measurement.environment import installed_version
 
 if TYPE_CHECKING:
     from roofline.calibration.data import Calibration
@@ -57,7 +57,7 @@ def key_of(calibration: Calibration) -> str:
     digest = hashlib.sha256()
     _add(digest, calibration)
     parts = (
-        digest.hexdigest(), [(name, _version(name)) for name in FITTED_BY], platform.python_version(),
+        digest.hexdigest(), [(name, installed_version(name)) for name in FITTED_BY], platform.python_version(),
         roofline.__version__, _source_digest(),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -91,13 +91,6 @@ def _add(digest: Any, value: object) -> None:
     else:
         told = repr(value).encode("utf-8", errors="surrogatepass")
         digest.update(f"{len(told)}\n".encode() + told)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @cache

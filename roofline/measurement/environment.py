@@ -283,7 +283,7 @@ def versions() -> dict[str, str]:
         "mkl": _configured(r"Math Kernel Library Version ([\d.]+)"),
         "cuda": torch.version.cuda,
         "cudnn": str(torch.backends.cudnn.version()) if torch.cuda.is_available() else None,  # type: ignore[no-untyped-call]
-        "triton": _installed("triton"),
+        "triton": installed_version("triton"),
         "compiler": sys.version.partition("[")[2].rstrip("]") or None,
     }
     return {name: version for name, version in found.items() if version}
@@ -312,7 +312,8 @@ def _configured(pattern: str) -> str | None:
     return found[1] if found else None
 
 
-def _installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """That of a package; None where it is not there."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

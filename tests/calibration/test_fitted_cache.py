@@ -29,19 +29,10 @@ from roofline.graph import Graph
 from roofline.measurement.environment import environment
 from roofline.trace import trace
 from tests.calibration import known_laws, test_clocks, test_compiled
+from tests.test_cache import RUN
 
 MODEL = "mobilenetv4_conv_s"
 FITTING = {"sklearn", "scipy", "threadpoolctl"}
-RUN = """
-import sys
-from roofline.cli import main
-sys.argv = ["roofline", *sys.argv[1:]]
-try:
-    main()
-finally:
-    sys.stdout.flush()
-    print(*sys.modules, file=sys.stderr)
-"""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
