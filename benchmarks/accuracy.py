@@ -4,8 +4,9 @@
 
 Calibrates for `--budget`; freezes the predictions of all test rows, measures these in two processes, and joins. In
 eager mode it calibrates anew for each budget of a curve, too, and what that and the parts of the estimator are worth is
-judged by the same measurements. `--out` keeps the calibrations and the validation. Other modes than eager have three
-tables alone.
+judged by the same measurements. At the end, the first networks of the calibration are timed once more, by a calibration
+of half a minute: what they take then, over what they took, is what the reference state of the machine is worth. `--out`
+keeps the calibrations and the validation. Other modes than eager have three tables alone.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from roofline.validation_statistics import Statistics
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "accuracy.md"
 CURVE_S = (30.0, 600.0)  # seconds of calibration beside the usual
+AGAIN_S = 30.0  # of the one at the end
 PARTS_OF_OTHER_MODES = ("setting", "estimators", "worst")
 WORST = 12
 LEAST_SHARE = 0.002  # of the time of all layers, of a kernel class that is listed
@@ -75,6 +77,21 @@ def judged(rows: Sequence[Row], predicted_s: Sequence[float]) -> list[str]:
     """The statistics of other predictions of the same rows."""
     found = Statistics.of(predicted_s, [row.measured_s for row in rows])
     return statistics_cells(found.to_dict(), len(rows))
+
+
+def drift(calibration: Calibration, again: Calibration) -> str:
+    """What the networks of both take in the second, over what they took in the first."""
+    first = dict(zip(calibration.wholes.network.tolist(), calibration.wholes.time_s.tolist(), strict=True))
+    ratios = [
+        time_s / first[name]
+        for name, time_s in zip(again.wholes.network.tolist(), again.wholes.time_s.tolist(), strict=True)
+        if name in first
+    ]
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+    return (
+        f"Timed once more after the test, {len(ratios)} networks of the calibration took {middle:.3f} times as long at "
+        f"the reference state (half of them {low:.2f} to {high:.2f})."
+    )
 
 
 def setting(validation: Validation, calibration: Calibration, took_s: float) -> str:
@@ -231,10 +248,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         freeze=lambda frozen: print(f"frozen: {frozen.sha256}", file=sys.stderr),
     )  # fmt: skip
     write_text(out / "validation.json", json.dumps(validation.to_dict()))
+    drifted = ""
+    if given.mode != "compile":  # where compiling half a dozen would take minutes
+        drifted = " " + drift(calibration, _calibration(out / "again.npz", AGAIN_S, given.mode))
     steady = [row for row in validation.of(validation.judged) if not row.unfit]
     graphs = [graph_of(row.model.asked)[1] for row in steady]
     parts: dict[str, Callable[[], str]] = {
-        "setting": lambda: setting(validation, calibration, budget_s),
+        "setting": lambda: setting(validation, calibration, budget_s) + drifted,
         "estimators": lambda: estimator_table(validation, steady, graphs),
         "families": lambda: family_table(validation),
         "kernels": lambda: kernel_table(validation),

@@ -2,7 +2,9 @@
 
 A layer's time is that of its op in the recorded sequence (`roofline.measurement.per_layer`), without what the host
 takes beside it; predictions of ops mean the same. Layers are timed once, by the stopwatch, after the models: so that
-they can be compared, each is scaled by the whole at the reference state over the whole that was timed beside it.
+they can be compared, each is scaled by the whole at the reference state over the whole that was timed beside it. And
+medians of skewed times do not add up: so that they do, as those of a calibration, each is scaled by what all layers
+took together over the sum of their medians.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ class LayerPair:
 
     Attributes:
         predicted: What it is, and its prediction.
-        measured_s: Median at the reference state; None where its op did not run as it was traced.
-        measured_ci95_s: The 95 % interval of that median.
+        measured_s: At the reference state; None where its op did not run as it was traced.
+        measured_ci95_s: Its 95 % interval.
     """
 
     predicted: PredictedLayer
@@ -68,6 +70,8 @@ def layer_pairs(model: PredictedModel, measurement: Measurement) -> tuple[LayerP
     if not layers or len(layers["rows"]) != len(model.layers) or not layers["gap"]["whole_s"] > 0:
         return ()
     scale = measurement.reference_latency_s.median / layers["gap"]["whole_s"]
+    medians_s = math.fsum(row["latency_s"] or 0.0 for row in layers["rows"])
+    scale *= layers["gap"]["layers_s"] / medians_s if medians_s > 0 else 1.0
     return tuple(
         LayerPair(
             predicted=predicted,

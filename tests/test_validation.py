@@ -509,6 +509,16 @@ def test_kernel_classes_add_up() -> None:
     assert next(iter(rows)) == "conv_depthwise", "that with most time is first"
 
 
+def test_layers_add_up_to_what_all_of_them_took_together() -> None:
+    """As medians of skewed times do not: here they come to 5 % less."""
+    one, other = layered()
+    assert other.layers is not None
+    gap = {**other.layers["gap"], "layers_s": 1.05 * other.layers["gap"]["layers_s"]}
+    (model,) = validation_of([(one, replace(other, layers={**other.layers, "gap": gap}))]).models
+    total_s = sum(layer.measured_s or 0.0 for layer in model.layers)
+    assert total_s == pytest.approx(gap["layers_s"] * 10 / 12)
+
+
 def test_the_worst_layers_have_a_reason() -> None:
     (model,) = validation_of([layered()]).models
     worst = worst_layers([("net", model.layers)], kernel_rows([model.layers]))

@@ -70,6 +70,20 @@ class OpTimes:
         """These, and those of the other whose keys are not here."""
         return _joined(self, other, "key", lambda row, others: False)
 
+    def pooled(self, other: OpTimes) -> OpTimes:
+        """These and the others; a call in both has the geometric mean of its medians, weighted by their samples."""
+        both = {
+            each.name: np.concatenate([getattr(self, each.name), getattr(other, each.name)]) for each in fields(self)
+        }
+        _, first, call = np.unique(both["key"], return_index=True, return_inverse=True)
+        order = np.argsort(first)  # as they came
+        samples = np.bincount(call, weights=both["samples"])
+        chosen = {name: column[first[order]] for name, column in both.items()}
+        for name in ("time_s", "raw_s"):
+            logs = np.bincount(call, weights=both["samples"] * np.log(both[name]))
+            chosen[name] = np.exp(logs / samples)[order]
+        return OpTimes(**{**chosen, "samples": samples[order].astype(np.int64)})
+
     def scaled(self, factor: float) -> OpTimes:
         """The same where everything runs `factor` times as fast; the stopwatch's times stay."""
         return replace(self, time_s=self.time_s / factor)
@@ -83,6 +97,7 @@ class WholeTimes:
         network: Name, (m,); unique.
         time_s: Median at the reference state, in seconds, (m,).
         raw_s: Median by the stopwatch, in seconds, (m,).
+        noise: Standard error of `time_s`, as a share of it, (m,); 0 where one sample told nothing of it.
         ops_s: Sum of its ops in context at the reference state, in seconds, (m,).
         ops: Ops that are no view, (m,).
         module_calls: Calls of modules in a forward pass, (m,).
@@ -97,6 +112,7 @@ class WholeTimes:
     network: NDArray[np.str_]
     time_s: NDArray[np.float64]
     raw_s: NDArray[np.float64]
+    noise: NDArray[np.float64]
     ops_s: NDArray[np.float64]
     ops: NDArray[np.int64]
     module_calls: NDArray[np.int64]
@@ -276,9 +292,8 @@ class Calibration:
     def merged(self, other: Calibration) -> Calibration:
         """This calibration, extended by another one of the same environment.
 
-        It has the kernels and networks of both, at the reference state of this one. Of a kernel in both, the row with
-        more samples stays; where they have as many, and of networks, what was measured later. Ceilings are the best of
-        both.
+        It has the kernels and networks of both, at the reference state of this one. Of a kernel in both, the samples
+        count together; of a network, what was measured later. Ceilings are the best of both.
 
         Raises:
             CalibrationError: The other has another environment, mode, dtype or number of threads, other terms, or an
@@ -290,12 +305,9 @@ class Calibration:
         ops, wholes = other.ops.scaled(factor), other.wholes.scaled(factor)
         later = datetime.fromisoformat(other.made_at) > datetime.fromisoformat(self.made_at)
 
-        def has_more(row: int, others: int) -> bool:
-            return bool((ops.samples[others], later) > (self.ops.samples[row], False))
-
         return replace(
             self,
-            ops=_joined(self.ops, ops, "key", has_more),
+            ops=self.ops.pooled(ops),
             wholes=_joined(self.wholes, wholes, "network", lambda row, others: later),
             composed=self.composed
             and other.composed

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.calibration.intervals import Intervals
+from roofline.calibration.intervals import Intervals, own_rms
 from roofline.calibration.learning import CANDIDATES, Blend, Learners, Residual
 from roofline.calibration.physics import Host, Hull, Physics, is_measured
 from roofline.errors import CalibrationError
@@ -192,15 +192,13 @@ def _composing(calibration: Calibration) -> tuple[type[Host | CompiledLaw | TwoC
 
 
 def _often(ops: OpTimes) -> Floats:
-    """How much each kernel call counts, (n,): as the square of how often it runs within networks, on average once.
+    """How much each kernel call counts, (n,): as often as it runs within networks, on average once.
 
     Most of what a network runs, it runs in block after block, and from the second on finds its buffers in the caches:
     such calls were measured 10 to 40 % shorter than those that run once, and as long as the same calls in networks of
-    people, where those that run once took 15 to 35 % longer. The first power is how often a call is met. The second
-    was found by comparing predictions with two measurements of docs/accuracy.md, by two calibrations: it took half of
-    the bias away.
+    people, where those that run once took 15 to 35 % longer.
     """
-    often = np.minimum(_runs(ops), MOST_OFTEN) ** 2
+    often = np.minimum(_runs(ops), MOST_OFTEN)
     return np.asarray(often / often.mean())
 
 
@@ -303,6 +301,7 @@ def _intervals(
     groups = np.full(len(ops.time_s), -1, dtype=np.intp)
     errors: list[float] = []
     composing: list[float] = []
+    noise: list[float] = []
 
     @cache
     def without(left: int) -> Host | CompiledLaw | TwoClocks:
@@ -326,7 +325,8 @@ def _intervals(
             loops.append((loops_s, float(np.log(np.clip(loops_s / estimated_s, 1 / MOST_OFF, MOST_OFF)))))
             known_s += loops_s - estimated_s
         composing.append(float(np.log(wholes.time_s[number] / known_s)))
-    off_by = float(np.sqrt(np.mean(np.square(composing)))) if composing else 0.0
+        noise.append(float(wholes.noise[number]))
+    noise_rms = float(np.sqrt(np.mean(np.square(noise)))) if noise else 0.0
     loop_s, loop_error = np.array(loops).reshape(-1, 2).T
     found = Intervals.of(
         np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),
@@ -335,7 +335,8 @@ def _intervals(
         op_s=np.concatenate([time_s, loop_s]),
         whole_log_error=np.array(errors),
         is_unmeasured=np.concatenate([is_unmeasured, np.zeros(len(loops), dtype=bool)]),
-        composing=off_by,
+        composing=own_rms(np.array(composing), noise_rms) if composing else 0.0,
+        noise=noise_rms,
     )
     return for_few(found) if loops else found
 

@@ -10,8 +10,13 @@ cross-validation, twice that where its class or size was never measured, and :ma
 measured calls compose. (Of 334 networks left out in turn, the likeliest share of a class's variance that its calls have
 in common was 0.) The scale of it is measured: each network of the calibration is predicted from others, and the
 interval is :math:`\hat t \exp(\pm q \sigma)` with q the conformal quantile of :math:`|\ln t / \hat t| / \sigma`
-(split conformal prediction with normalised scores: Lei et al., JASA 113, 2018, doi:10.1080/01621459.2017.1307116). That
-holds for networks like those; how it does for others, validation tells.
+(split conformal prediction with normalised scores: Lei et al., JASA 113, 2018, doi:10.1080/01621459.2017.1307116).
+
+A network of the calibration is timed three times, so t has an error of its own, of root mean square :math:`\nu`, which
+an interval of the latency must not contain. With s the scale by which estimates alone explain the rest of the squared
+errors, :math:`s^2 = \sum (\ln^2 (t/\hat t) - \nu^2) / \sum \sigma^2`, scores are
+:math:`|\ln t / \hat t| / (s^2 \sigma^2 + \nu^2)^{1/2}`, and q is s times their quantile: the same where :math:`\nu`
+is 0. That holds for networks like those of the calibration; how it does for others, validation tells.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ UNMEASURED = 2.0  # times the spread, of ops of which nothing like it was measur
 LEAST_SPREAD = 0.01  # of a class; no time is known better
 FEWEST_ROWS = 5  # of a class with a spread of its own
 FEWEST_NETWORKS = 4  # from which a scale is measured
+LEAST_OWN = 0.2  # of squared errors, what is not noise at least, as that is known but about; a choice
 MANY_NETWORKS = 20  # from which on an interval needs no caveat
 
 
@@ -63,6 +69,7 @@ class Intervals:
         whole_log_error: Floats,
         is_unmeasured: NDArray[np.bool_],
         composing: float = 0.0,
+        noise: float = 0.0,
     ) -> Intervals:
         """From calls and networks that were left out.
 
@@ -74,6 +81,7 @@ class Intervals:
             whole_log_error: ln(measured / estimated) of each of m networks.
             is_unmeasured: Which calls had nothing like them among the others.
             composing: Root mean square of the log error of networks whose calls are known.
+            noise: That of the times of networks themselves.
         """
         seen = ~is_unmeasured
         spread = {}
@@ -91,8 +99,9 @@ class Intervals:
                     for group in range(len(whole_log_error))
                 ]
             )
-            scores = np.abs(whole_log_error) / sigma
-            widths = {level: conformal_quantile(scores, level) for level in LEVELS}
+            scale = own_rms(whole_log_error, noise) / math.sqrt(float(np.mean(sigma**2)))
+            scores = np.abs(whole_log_error) / np.sqrt((scale * sigma) ** 2 + noise**2)
+            widths = {level: scale * conformal_quantile(scores, level) for level in LEVELS}
         return cls(spread, bare.any_spread, widths, len(whole_log_error), composing)
 
     def sigma(
@@ -136,6 +145,12 @@ class Intervals:
                 f"and it takes {FEWEST_NETWORKS} to check one"
             )
         return f"the intervals are approximate: they rest on {self.networks} networks, and {MANY_NETWORKS} are few"
+
+
+def own_rms(errors: Floats, noise: float) -> float:
+    """Root mean square of what errors, (m,), are without a noise of such a root mean square."""
+    square = float(np.mean(errors**2))
+    return math.sqrt(max(square - noise**2, LEAST_OWN * square))
 
 
 def conformal_quantile(scores: Floats, level: float) -> float:

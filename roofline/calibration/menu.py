@@ -63,7 +63,9 @@ def network(seed: int, weights: Mapping[str, float] | None = None) -> tuple[nn.M
     rng = random.Random(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return (_tokens if rng.random() < TOKEN_SHARE else _images)(rng, weights or PART_WEIGHTS)
+        which = rng.random()
+        draw = _tokens if which < TOKEN_SHARE else _chain if which < TOKEN_SHARE + CHAIN_SHARE else _images
+        return draw(rng, weights or PART_WEIGHTS)
 
 
 def with_weights(outlined: nn.Module, noise: Tensor) -> nn.Module:
@@ -89,6 +91,12 @@ def with_weights(outlined: nn.Module, noise: Tensor) -> nn.Module:
 
 
 TOKEN_SHARE = 0.22  # of the networks take tokens from beginning to end
+# Of the networks, chains of many short ops on one map tell what the host takes: published networks have 60 to 600 ops,
+# and others of the menu half as many, so that a cost an op is lost in that of its kernels.
+CHAIN_SHARE = 0.12
+CHAIN_SIDES = (4, 7, 7, 8, 10, 14, 14, 16, 20, 28)
+CHAIN_LAYERS = (60, 100, 150, 200, 300)  # modules that hold no others
+CHAIN_MACS = 4e6  # of a block at most: about 0.1 ms
 RECURRENT_SHARE = 0.6  # of those have recurrent layers, if they are short
 RECTIFIED_SHARE = 0.7  # of the max pools take what a ReLU left: they branch on what is larger, and zeros are equal
 STATES = (64, 96, 128, 192, 256, 384, 512, 640)  # widths of the states of recurrent layers
@@ -128,6 +136,25 @@ def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         macs, shape = macs + _macs(made, shape), after
     parts.append(_head(rng, shape))
     return nn.Sequential(*parts).eval(), (given.batch, given.channels, given.side, given.side)
+
+
+def _chain(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
+    side = rng.choice(CHAIN_SIDES)
+    shape = Map(1, 8 * rng.randint(1, 12), side)
+    names, wanted = list(weights), rng.choice(CHAIN_LAYERS)
+    blocks: list[nn.Module] = []
+    layers = 0
+    while layers < wanted:
+        made, after = PARTS[rng.choices(names, [weights[each] for each in names])[0]](rng, shape)
+        if after != shape or _macs(made, shape) > CHAIN_MACS:
+            made = _conv(shape.channels, shape.channels, rng.choice((1, 1, 3)), rng, groups=shape.channels)
+        for _ in range(rng.randint(0, 2)):  # modules that do nothing but call others
+            made = nn.Sequential(made)
+        repeats = rng.choice(REPEATS)
+        blocks += [made, *(copy.deepcopy(made) for _ in range(repeats - 1))]
+        layers += repeats * sum(not any(each.children()) for each in made.modules())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(shape.channels, 100))
+    return nn.Sequential(*blocks, head).eval(), (1, shape.channels, side, side)
 
 
 def _budget(rng: random.Random) -> float:

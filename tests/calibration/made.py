@@ -43,7 +43,7 @@ def make_wholes(networks: list[str], **columns: Any) -> WholeTimes:
     ones = np.ones(len(networks), dtype=np.int64)
     given = {
         "network": np.array(networks, dtype=np.str_), "time_s": ones * 1e-2, "raw_s": ones * 1.2e-2,
-        "ops_s": ones * 9e-3, "ops": ones * 80, "module_calls": ones * 60, "views": ones * 7,
+        "noise": ones * 0.01, "ops_s": ones * 9e-3, "ops": ones * 80, "module_calls": ones * 60, "views": ones * 7,
         "macs": ones * 300_000_000, "activation_bytes": ones * 40_000_000,
     }  # fmt: skip
     return WholeTimes(**(given | columns))

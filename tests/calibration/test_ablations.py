@@ -1,5 +1,7 @@
 """Estimators with a part taken out: they are worse by what the part was worth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,8 @@ def without(graphs: dict[str, Graph]) -> dict[str, Estimator]:
 
 
 def test_each_is_named_by_what_is_missing(without: dict[str, Estimator]) -> None:
-    assert list(without) == ["no host", "no classes", "no strides", *(f"no {term}" for term in TERMS_APART)]
+    parts = ["no anchor", "no host", "no classes", "no strides"]
+    assert list(without) == [*parts, *(f"no {term}" for term in TERMS_APART)]
 
 
 def test_a_part_that_matters_is_missed_and_one_that_does_not_is_not(
@@ -47,6 +50,27 @@ def test_a_part_that_matters_is_missed_and_one_that_does_not_is_not(
     assert error["no classes"] > 1.5 * error["all"]
     assert error["no calls"] > 0.02
     assert error["no strides"] == pytest.approx(error["all"], abs=0.01)  # nothing here is strided
+
+
+def test_without_the_anchor_times_are_those_of_the_stopwatch(graphs: dict[str, Graph]) -> None:
+    """A machine that was as slow all the time makes no difference; one that was so for half of it does."""
+    made = known_laws.of_graphs(graphs)
+    whole_slow = np.where(np.arange(len(made.wholes)) % 2, 1.0, 1.6)
+    slow = dict(zip(made.wholes.network.tolist(), whole_slow.tolist(), strict=True))
+    op_slow = np.array([slow[name] for name in made.ops.network.tolist()])
+    drifting = replace(
+        made,
+        ops=replace(made.ops, raw_s=made.ops.time_s * op_slow),
+        wholes=replace(made.wholes, raw_s=made.wholes.time_s * whole_slow),
+    )
+    known = estimators(made, None)["calibrated"]
+    off = [
+        [ablations(each, "calibrated")["no anchor"].estimate(graph).latency_s / known.estimate(graph).latency_s - 1
+         for graph in graphs.values()]
+        for each in (made, drifting)
+    ]  # fmt: skip
+    assert np.abs(off[0]).max() < 1e-9
+    assert np.abs(off[1]).max() > 0.05
 
 
 def test_no_host_is_the_sum_of_ops(without: dict[str, Estimator], graphs: dict[str, Graph]) -> None:

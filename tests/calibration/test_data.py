@@ -83,25 +83,23 @@ def test_nothing_measured_yet_is_a_calibration() -> None:
 # --- two into one -----------------------------------------------------------------------------------------------------
 
 
-def test_of_a_kernel_in_both_the_row_with_more_samples_stays() -> None:
+def test_of_a_kernel_in_both_the_samples_count_together() -> None:
     one = make_calibration(ops=make_ops(["a", "b", "c"], samples=np.array([5, 9, 7])))
-    ops = make_ops(["b", "c", "d"], samples=np.array([6, 8, 1]), time_s=np.array([10e-6, 20e-6, 30e-6]))
+    ops = make_ops(["b", "c", "d"], samples=np.array([6, 7, 1]), time_s=np.array([10e-6, 12e-6, 30e-6]))
     merged = one.merged(make_calibration(ops=ops)).ops
     assert merged.key.tolist() == ["a", "b", "c", "d"]
-    assert merged.samples.tolist() == [5, 9, 8, 1]
-    assert merged.time_s.tolist() == [1e-6, 2e-6, 20e-6, 30e-6]
+    assert merged.samples.tolist() == [5, 15, 14, 1]
+    assert merged.time_s.tolist() == pytest.approx([1e-6, (2**9 * 10**6) ** (1 / 15) * 1e-6, 6e-6, 30e-6])
 
 
-@pytest.mark.parametrize(("made_at", "kept_s"), [(LATER, 5e-6), ("2025-03-01T12:00:00Z", 1e-6)])
-def test_of_as_many_samples_what_was_measured_later_stays(made_at: str, kept_s: float) -> None:
+@pytest.mark.parametrize("made_at", [LATER, "2025-03-01T12:00:00Z"])
+def test_of_a_network_in_both_what_was_measured_later_stays(made_at: str) -> None:
     other = make_calibration(
-        ops=make_ops(["a"], time_s=np.array([5e-6])),
         wholes=make_wholes(["net-0", "net-1"], time_s=np.array([5e-2, 6e-2])),
         made_at=made_at,
     )
-    merged = make_calibration(["a"]).merged(other)
+    merged = make_calibration().merged(other)
     later = made_at == LATER
-    assert merged.ops.time_s.tolist() == [kept_s]
     assert merged.wholes.time_s.tolist() == [5e-2 if later else 1e-2, 6e-2]
 
 
@@ -142,7 +140,7 @@ def test_times_of_another_reference_state_are_converted() -> None:
         "factor": {"median": 2 * ANCHOR["factor"]["median"]},
     }  # met later, by our reference
     assert merged.ops.time_s.tolist() == pytest.approx([1e-6, 0.5e-6])
-    assert merged.ops.raw_s.tolist() == [1.25e-6, 1.25e-6]
+    assert merged.ops.raw_s.tolist() == pytest.approx([1.25e-6, 1.25e-6])
     assert merged.wholes.time_s.tolist() == pytest.approx([1e-2, 0.5e-2])
     assert merged.wholes.ops_s.tolist() == pytest.approx([9e-3, 4.5e-3])
     assert content(merged.ceilings) == content(other.ceilings)
@@ -150,7 +148,7 @@ def test_times_of_another_reference_state_are_converted() -> None:
 
 def test_without_anchors_times_are_taken_as_they_are() -> None:
     merged = make_calibration(["a"], anchor={}).merged(make_calibration(["b"], anchor={}))
-    assert merged.ops.time_s.tolist() == [1e-6, 1e-6]
+    assert merged.ops.time_s.tolist() == pytest.approx([1e-6, 1e-6])
 
 
 @pytest.mark.parametrize(
@@ -208,10 +206,15 @@ def test_merging_loses_nothing_whatever_the_order(a: dict[str, int], b: dict[str
     )
     merged = rows_of(one.merged(two).merged(three))
     assert {key: samples for key, (samples, _) in merged.items()} == {
-        key: max(part.get(key, 0) for part in (a, b, c)) for key in a | b | c
+        key: sum(part.get(key, 0) for part in (a, b, c)) for key in a | b | c
     }
-    assert merged == rows_of(one.merged(two.merged(three))) == rows_of(three.merged(one.merged(two)))
-    assert content(one.merged(one).ops) == content(one.ops)
+    for key, (samples, time_s) in merged.items():
+        logs = [part[key] * np.log(took_s) for part, took_s in ((a, 1.0), (b, 2.0), (c, 3.0)) if key in part]
+        assert time_s == pytest.approx(np.exp(sum(logs) / samples))
+    for other in (one.merged(two.merged(three)), three.merged(one.merged(two))):
+        again = rows_of(other)
+        assert {key: n for key, (n, _) in again.items()} == {key: n for key, (n, _) in merged.items()}
+        assert {key: s for key, (_, s) in again.items()} == pytest.approx({key: s for key, (_, s) in merged.items()})
 
 
 # --- another environment ----------------------------------------------------------------------------------------------

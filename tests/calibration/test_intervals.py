@@ -7,7 +7,7 @@ import pytest
 
 from roofline.calibration import fitting
 from roofline.calibration.fitting import fit
-from roofline.calibration.intervals import Intervals, conformal_quantile
+from roofline.calibration.intervals import LEAST_OWN, Intervals, conformal_quantile, own_rms
 from tests.calibration import known_laws
 
 
@@ -60,6 +60,28 @@ def test_what_was_not_measured_widens() -> None:
     assert sigma(known, "bmm", [1], unmeasured="0") == pytest.approx(2 * 0.3)
     widths = [sigma(known, "gemm gemm gemm", [1, 1, 1], unmeasured=rows) for rows in ("", "0", "01", "012")]
     assert widths == sorted(set(widths))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
+def test_the_noise_of_the_networks_is_no_part_of_an_interval(noise: float) -> None:
+    """Estimates are off by 6 % (root mean square), whatever is added to that by timing networks three times."""
+    rng, m = np.random.default_rng(0), 4000
+    own = rng.normal(0, 0.06, m)
+    timed = own + rng.normal(0, noise, m)
+    known = Intervals.of(
+        np.array(["gemm"] * m), timed, groups=np.arange(m), op_s=np.ones(m), whole_log_error=timed,
+        is_unmeasured=np.zeros(m, bool), noise=noise,
+    )  # fmt: skip
+    spread = known.sigma(np.array(["gemm"]), np.ones(1), np.zeros(1, bool))
+    for level in (0.8, 0.9):
+        assert np.mean(np.abs(own) <= known.widths[level] * spread) == pytest.approx(level, abs=0.025)
+
+
+def test_noise_never_explains_all_of_the_errors() -> None:
+    errors = np.array([0.03, -0.04])  # root mean square 0.0354
+    assert own_rms(errors, 0.0) == pytest.approx(np.sqrt(0.00125))
+    assert own_rms(errors, 0.02) == pytest.approx(np.sqrt(0.00125 - 0.0004))
+    assert own_rms(errors, 0.2) == pytest.approx(np.sqrt(LEAST_OWN * 0.00125))
 
 
 def test_an_interval_is_a_factor_either_way() -> None:

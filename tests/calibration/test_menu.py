@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from roofline.calibration.kernels import TERMS, kernels_of
-from roofline.calibration.menu import MACS, PARTS, _Recurrent, _TokenBlock, network, with_weights
+from roofline.calibration.menu import (
+    CHAIN_MACS,
+    MACS,
+    PART_WEIGHTS,
+    PARTS,
+    _chain,
+    _Recurrent,
+    _TokenBlock,
+    network,
+    with_weights,
+)
 from roofline.graph import Graph
 from roofline.layers import lower
 from roofline.trace import trace
@@ -85,6 +97,19 @@ def test_weights_say_how_often_a_part_is_drawn() -> None:
         drawn = [[network(seed, given)[0] for seed in SEEDS] for given in (weights, None)]
     pools, usual = (sum(isinstance(part, kinds) for made in each for part in made.modules()) for each in drawn)
     assert pools > 4 * usual
+
+
+def test_chains_are_of_many_short_ops_and_differ_in_modules_and_views() -> None:
+    with torch.device("meta"):
+        drawn = [_chain(random.Random(seed), PART_WEIGHTS) for seed in SEEDS[:10]]
+    found = [kernels_of(trace(module, (torch.empty(shape, device="meta"),))) for module, shape in drawn]
+    assert all(50 <= len(each) <= 600 for each in found)  # as many as published networks have
+    macs = np.concatenate([each.terms[:, TERMS.index("macs")] for each in found])
+    assert macs.max() <= CHAIN_MACS
+    modules = np.array([each.module_calls / len(each) for each in found])
+    views = np.array([each.views / len(each) for each in found])
+    assert modules.max() > 1.5 * modules.min()
+    assert views.max() > 0.2 > views.min()
 
 
 def test_heads_that_talk_multiply_every_pair_of_tokens_by_a_matrix_as_small_as_they_are_many() -> None:
