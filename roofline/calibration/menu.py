@@ -100,7 +100,7 @@ CHAIN_MACS = 4e6  # of a block at most: about 0.1 ms
 RECURRENT_SHARE = 0.6  # of those have recurrent layers, if they are short
 RECTIFIED_SHARE = 0.7  # of the max pools take what a ReLU left: they branch on what is larger, and zeros are equal
 STATES = (64, 96, 128, 192, 256, 384, 512, 640)  # widths of the states of recurrent layers
-MIXINGS = ("fused", "fused", "explicit", "explicit", "mixer", "mixer", "talking")  # of tokens with each other
+MIXINGS = ("fused", "fused", "explicit", "explicit", "mixer", "mixer", "talking", "relative")  # of tokens with others
 FLAT_SHARE, FLAT_WEIGHTS = 0.15, 50e6  # of the heads on small maps take them unpooled, with so many weights at most
 
 
@@ -501,7 +501,9 @@ class _Mean(nn.Module):
 
 
 class _TokenBlock(nn.Module):
-    """A block on (batch, length, width): attention, whose heads may talk, or a linear layer over the tokens."""
+    """A block on (batch, length, width): a linear layer over the tokens, or attention, whose heads may talk to each
+    other, or look at where two tokens lie from each other, by a linear layer over that.
+    """
 
     def __init__(self, width: int, heads: int, ratio: int, how: str, length: int) -> None:
         super().__init__()
@@ -511,6 +513,9 @@ class _TokenBlock(nn.Module):
             self.mix = nn.Sequential(nn.Linear(length, 2 * length), nn.GELU(), nn.Linear(2 * length, length))
         else:
             self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        if how == "relative":
+            self.place = nn.Linear(3, heads)  # of two distances and their square
+            self.register_buffer("distances", torch.zeros(1, length, length, 3))
         if how == "talking":
             self.before, self.after = nn.Linear(heads, heads), nn.Linear(heads, heads)
         self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
@@ -530,6 +535,8 @@ class _TokenBlock(nn.Module):
             if self.how == "talking":  # each pair of tokens mixes its heads, which stand first in memory
                 scores = self.before(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
                 y = self.after(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v
+            elif self.how == "relative":
+                y = (scores + self.place(self.distances).permute(0, 3, 1, 2)).softmax(-1) @ v
             else:
                 y = scores.softmax(-1) @ v
         return self.out(y.transpose(1, 2).reshape(n, length, width))

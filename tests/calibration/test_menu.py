@@ -120,6 +120,14 @@ def test_heads_that_talk_multiply_every_pair_of_tokens_by_a_matrix_as_small_as_t
     assert mixing[:, TERMS.index("macs")].tolist() == [49 * 49 * 4 * 4] * 2
 
 
+def test_where_tokens_lie_from_each_other_goes_through_a_layer_of_three_inputs() -> None:
+    with torch.device("meta"):
+        block = _TokenBlock(64, 4, 2, "relative", 49)
+    found = kernels_of(trace(block, (torch.empty(2, 49, 64, device="meta"),)))
+    placing = found.terms[found.kernel == "gemm_skinny"]
+    assert placing[:, TERMS.index("macs")].tolist() == [49 * 49 * 3 * 4]
+
+
 def test_a_recurrent_part_gives_the_width_it_took() -> None:
     with torch.device("meta"):
         part = _Recurrent(nn.LSTM, 48, 96, 2, both=True)
