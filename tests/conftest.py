@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -59,6 +60,45 @@ def _light_collections() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def traced_once() -> Iterator[None]:
+    """The same network of the zoo is built once for a module's tests, and traced once for each shape of its inputs.
+
+    For tests of what is made of traces: what a trace is has tests of its own.
+    """
+    from torch import Tensor
+
+    from roofline import loading, models
+    from roofline import trace as tracing
+
+    load, trace = loading.load, tracing.trace
+    loaded: dict[str, Any] = {}
+    traced: dict[tuple[Any, ...], Any] = {}
+
+    def load_once(reference: str, **asked: Any) -> Any:
+        if not models.knows(reference) or asked.get("weights"):
+            return load(reference, **asked)
+        key = repr((reference, sorted(asked.items())))
+        if key not in loaded:
+            loaded[key] = load(reference, **asked)
+        return loaded[key]
+
+    def trace_once(module: Any, inputs: Any) -> Any:
+        tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+        is_kept = any(module is one.module for one in loaded.values())  # no other module gets its id
+        if not is_kept or not all(isinstance(tensor, Tensor) for tensor in tensors):
+            return trace(module, inputs)
+        key = (id(module), *((tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors))
+        if key not in traced:
+            traced[key] = trace(module, inputs)
+        return traced[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "load", load_once)
+        patch.setattr(tracing, "trace", trace_once)
+        yield
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ from roofline.reports.activations_export import render_activations_csv, render_a
 from roofline.reports.pages import render_page
 from tests.timed_activations import FACTOR, RELU_S, compared, interrupted, measure, measurement, run_of, timed_each
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 # Elements that the 30 activations of the probe see at 224 px: six a resolution, half as many at each next.
 ELEMENTS = 6 * 32 * 112**2 * (16 + 8 + 4 + 2 + 1) // 16
 TPU = load_profile("pixel6_tpu")

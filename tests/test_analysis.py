@@ -24,6 +24,8 @@ from roofline.comparison import compare
 from roofline.errors import ModelError, ProfileError, TraceError
 from roofline.layers import KINDS
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 
 from roofline.cli import cli
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 NET = """\

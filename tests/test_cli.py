@@ -25,6 +25,8 @@ from roofline.models import names
 from roofline.profiles import bundled
 from roofline.units import percent, seconds, si
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 NETS = """\

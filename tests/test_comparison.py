@@ -38,6 +38,8 @@ from roofline.errors import SavedError
 from roofline.hardware import NO_TERMS
 from roofline.saved import load_saved
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 US = 1e-6
 Layer = tuple[str, str, float]  # name, kind, microseconds
 

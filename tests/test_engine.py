@@ -29,6 +29,8 @@ from roofline.layers import LayerTable, lower
 from roofline.models import find
 from roofline.trace import trace
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 laws = settings(deadline=None, max_examples=50)
 
 

@@ -20,6 +20,8 @@ from roofline.explain import explain
 from roofline.hardware import Figure
 from roofline.units import seconds, significant
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 ROUNDING = 0.0051  # of three digits

@@ -22,6 +22,8 @@ from roofline.profiles import load_profile
 from roofline.saved import load_saved
 from roofline.trace import trace
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 NETS = """

@@ -318,9 +318,13 @@ def test_every_point_of_the_curve_takes_the_target(rows: list[Row], hardware: Ha
     for point in (*curve.points, curve.cheapest(times)):
         reached = latency(layers, hardware, peak=point.peak, bandwidth=point.bandwidth)
         assert reached == pytest.approx(curve.target_s, rel=1e-11)
-    for point in curve.points:
-        assert curve.least_peak <= point.peak * (1 + EXACT)
-        assert curve.least_bandwidth <= point.bandwidth * (1 + EXACT)
+    for point in curve.points:  # a factor on which little of the latency hangs takes the rounding of all of it
+        for least, factor, times_s in (
+            (curve.least_peak, point.peak, times.mac_s),
+            (curve.least_bandwidth, point.bandwidth, times.mem_s),
+        ):
+            rounding = 4 * np.finfo(np.float64).eps * curve.target_s / (times_s[times_s > 0].min() / factor)
+            assert least <= factor * (1 + EXACT + rounding)
     corners = [(1 / point.peak, 1 / point.bandwidth) for point in curve.points]
     assert corners == sorted(corners, key=lambda corner: (corner[0], -corner[1]))
 

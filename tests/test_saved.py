@@ -33,6 +33,8 @@ from tests.measurement.runs import with_everything
 from tests.timed_activations import compared, timed_each
 from tests.validations import with_everything as validated
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 REMOVED = object()
 Path_ = tuple[str | int, ...]
 

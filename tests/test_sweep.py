@@ -40,6 +40,8 @@ from roofline.sweep import (
     sweep_layers,
 )
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 laws = settings(deadline=None, max_examples=60)
 
 Layers = Sequence[tuple[int, int]]  # MACs and bytes of each

@@ -32,6 +32,8 @@ from roofline.whatif import COLUMNS, SCALES, Alternative, WhatIf, scaled, whatif
 from roofline.whatif_words import at_least, what_changes
 from tests.calibration import known_laws
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EXACT = 1e-12
 MODEL = "mobilenetv4_hybrid_medium"
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .conftest import Opener
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EVIL = "<script>alert(1)</script>"
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from .conftest import Opener
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EVIL = "<script>alert(1)</script>"
 MODELS = ("mobilenetv4_conv_small", "mobilenetv3_large_100")
 DEVICES = ("pixel6_tpu", "pixel6_cpu")

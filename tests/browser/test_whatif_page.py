@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from .conftest import Opener
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
 MODEL = "mobilenetv3_large_100"
 

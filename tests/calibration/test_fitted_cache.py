@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -186,9 +187,9 @@ def test_a_second_process_says_the_same_and_imports_nothing_to_fit_with(command:
     fitted_cache._source_digest.cache_clear()  # somebody may be at work on the sources
     first = command(*given)
     assert contents().held[FITS].entries == 1
-    again = subprocess.run([sys.executable, "-c", RUN, *given], capture_output=True, text=True)
+    again = subprocess.run([sys.executable, "-c", RUN, json.dumps([given])], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert again.stdout == first.stdout
+    assert again.stdout == f"{first.stdout}\f"
     assert '"estimator": "learned"' in first.stdout
     assert not FITTING & set(again.stderr.split())
 

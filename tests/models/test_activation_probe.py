@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models.activation_probe import VARIANTS
 from roofline.models.activations import ACTIVATIONS
 from roofline.models.blocks import ConvNorm
+from tests.flops import Macs, macs_of
 
 
 def build(**arguments: Any) -> nn.Module:
@@ -20,9 +20,7 @@ def build(**arguments: Any) -> nn.Module:
 
 
 def cost(model: nn.Module, px: int = 224) -> tuple[int, int]:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, px, px, device="meta"))
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+    return sum(p.numel() for p in model.parameters()), macs_of(model, 1, 3, px, px).total()
 
 
 def test_thirty_convolutions_each_with_norm_and_relu() -> None:
@@ -64,10 +62,12 @@ def test_depth_and_width(depth: int, width: int) -> None:
     by_width = [sum(conv.out_channels == width * 2**i for conv in convs) for i in range(5)]
     assert by_width == sorted(by_width)
     assert by_width[-1] - by_width[0] <= 1
-    assert model(torch.empty(2, 3, 50, 33, device="meta")).shape == (2, 3)
+    with torch.no_grad(), Macs():
+        assert model(torch.empty(2, 3, 50, 33, device="meta")).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.usefixtures("shapes_alone")
 def test_any_activation_in_place_of_relu(name: str) -> None:
     model = build(act=name)
     kind = type(ACTIVATIONS[name](4))

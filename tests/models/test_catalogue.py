@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline import models
 from roofline.errors import ModelError
@@ -24,6 +23,7 @@ from roofline.loading import build_on_meta, load
 from roofline.models import Entry, Published
 from roofline.models.activations import DynamicShiftMax
 from roofline.trace import trace
+from tests.flops import Macs
 
 ROOT = Path(__file__).parents[2]
 CROSSCHECK = Path(__file__).with_name("crosscheck.csv")
@@ -43,10 +43,10 @@ def meta_model(name: str) -> nn.Module:
 def counted(name: str, px: int) -> tuple[int, int, int]:
     """Parameters, MACs, and the MACs in products of activations, as PyTorch's own counter has them."""
     model = meta_model(name)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), Macs() as counter:
         assert model(torch.empty(1, 3, px, px, device="meta")).shape == (1, 1000)
-    attention = counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0) // 2
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, attention
+    attention = counter.by_op[torch.ops.aten.bmm]
+    return sum(p.numel() for p in model.parameters()), counter.by_op.total(), attention
 
 
 def test_names_are_those_of_the_entries() -> None:

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.layers import LayerTable, lower
 from roofline.loading import build_on_meta
 from roofline.models.convnext import VARIANTS, Block, ChannelNorm, ConvNeXt
 from roofline.trace import trace
+from tests.flops import macs_of
 
 COSTS = {  # parameters and MACs at 224 px: facebookresearch/ConvNeXt @048efce and timm 1.0.31; the first four timm only
     "convnext_atto": (3_695_520, 547_332_480),
@@ -58,10 +58,7 @@ def param_count(module: nn.Module) -> int:
 
 
 def macs(model: nn.Module, height: int, width: int) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, height, width, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return macs_of(model, 1, 3, height, width).total()
 
 
 @pytest.mark.parametrize("name", COSTS)

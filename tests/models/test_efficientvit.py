@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.layers import lower
 from roofline.loading import build_on_meta
@@ -26,6 +25,7 @@ from roofline.models.efficientvit import (
     Variant,
 )
 from roofline.trace import trace
+from tests.flops import macs_of
 
 # mit-han-lab/efficientvit @de7d773 and timm 1.0.31, both counted with fvcore: parameters; MACs by resolution
 COSTS = {
@@ -56,10 +56,8 @@ def param_count(module: nn.Module) -> int:
 
 def macs(model: nn.Module, px: int) -> tuple[int, int]:
     """MACs of one image, all and those in products of activations, as PyTorch's own counter has them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, px, px, device="meta"))
-    by_op = counter.get_flop_counts()["Global"]
-    return counter.get_total_flops() // 2, by_op[torch.ops.aten.bmm] // 2
+    by_op = macs_of(model, 1, 3, px, px)
+    return by_op.total(), by_op[torch.ops.aten.bmm]
 
 
 @pytest.mark.parametrize("name", COSTS)

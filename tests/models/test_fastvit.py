@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.layers import LayerTable, lower
 from roofline.loading import build_on_meta
@@ -33,6 +32,7 @@ from roofline.models.fastvit import (
 )
 from roofline.models.mobileone import Branches
 from roofline.trace import trace
+from tests.flops import macs_of
 
 SIZES = ("t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36")
 INFERENCE = [f"fastvit_{size}" for size in SIZES]
@@ -93,10 +93,7 @@ def param_count(*modules: nn.Module) -> int:
 
 
 def macs(model: nn.Module, px: int) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, px, px, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return macs_of(model, 1, 3, px, px).total()
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -216,6 +213,7 @@ def test_cost_in_closed_form(
 
 
 @pytest.mark.parametrize("name", [*INFERENCE, *TRAIN])
+@pytest.mark.usefixtures("shapes_alone")
 def test_a_stage_per_resolution(name: str) -> None:
     model = meta_model(name)
     depths, widths, expand, attends = TABLE[name.removeprefix("fastvit_").removesuffix(":train")]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models.activations import DynamicShiftMax
 from roofline.models.micronet import VARIANTS, ChannelShuffle, FactorizedConv, MicroBlockA, MicroBlockC, MicroNet
+from tests.flops import macs_of
 
 NAMES = ["micronet_m0", "micronet_m1", "micronet_m2", "micronet_m3"]
 
@@ -51,10 +51,7 @@ def param_count(module: nn.Module) -> int:
 
 
 def macs(model: nn.Module, px: int = 224) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, px, px, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return macs_of(model, 1, 3, px, px).total()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,11 +10,11 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models.mobilenet_multi import AVG, MAX, VARIANTS, MobileNetMulti, Stages
 from roofline.models.mobilenetv2 import InvertedResidual
+from tests.flops import macs_of
 
 # a network is counted for each example, so shrinking those that fail would take minutes
 laws = settings(deadline=None, max_examples=20, derandomize=True, phases=[Phase.explicit, Phase.generate])
@@ -51,10 +51,7 @@ def param_count(module: nn.Module) -> int:
 
 def macs(model: nn.Module, *shape: int) -> int:
     """Return the MACs of one image on the meta device, as PyTorch's own counter has them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *shape, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return macs_of(model, 1, *shape).total()
 
 
 @pytest.mark.parametrize(

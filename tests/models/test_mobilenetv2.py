@@ -10,11 +10,11 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models.blocks import ConvNorm
 from roofline.models.mobilenetv2 import VARIANTS, InvertedResidual, MobileNetV2
+from tests.flops import macs_of
 
 # a network is counted for each example, so shrinking those that fail would take minutes
 laws = settings(deadline=None, max_examples=20, derandomize=True, phases=[Phase.explicit, Phase.generate])
@@ -44,11 +44,9 @@ def param_count(module: nn.Module) -> int:
 
 def macs(model: nn.Module, *shape: int) -> int:
     """Return the MACs of one image on the meta device, as PyTorch's own counter has them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, *shape, device="meta"))
-    flops: dict[Any, int] = dict(counter.get_flop_counts()["Global"])
-    assert flops.keys() == {torch.ops.aten.convolution, torch.ops.aten.addmm}
-    return sum(flops.values()) // 2
+    by_op = macs_of(model, 1, *shape)
+    assert by_op.keys() == {torch.ops.aten.convolution, torch.ops.aten.addmm}
+    return by_op.total()
 
 
 @pytest.mark.parametrize(

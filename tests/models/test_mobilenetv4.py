@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models import find
@@ -21,6 +20,7 @@ from roofline.models.mobilenetv4 import (
     MobileNetV4,
     UniversalInvertedBottleneck,
 )
+from tests.flops import macs_of
 
 CONV = ["mobilenetv4_conv_small", "mobilenetv4_conv_medium", "mobilenetv4_conv_large"]
 HYBRID = ["mobilenetv4_hybrid_medium", "mobilenetv4_hybrid_large"]
@@ -77,12 +77,10 @@ def param_count(module: nn.Module) -> int:
 @cache
 def macs(name: str, px: int) -> tuple[int, int]:
     """Return the MACs in (convolutions and FC, matrix products of activations), as PyTorch's own counter has them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        meta_model(name)(torch.empty(1, 3, px, px, device="meta"))
-    flops: dict[Any, int] = dict(counter.get_flop_counts()["Global"])
-    attention = flops.pop(torch.ops.aten.bmm, 0)
-    assert flops.keys() == {torch.ops.aten.convolution, torch.ops.aten.addmm}
-    return sum(flops.values()) // 2, attention // 2
+    by_op = macs_of(meta_model(name), 1, 3, px, px)
+    attention = by_op.pop(torch.ops.aten.bmm, 0)
+    assert by_op.keys() == {torch.ops.aten.convolution, torch.ops.aten.addmm}
+    return by_op.total(), attention
 
 
 @pytest.mark.parametrize("want", COSTS, ids=lambda c: f"{c.model}-{c.px}")
@@ -247,6 +245,7 @@ def test_act_replaces_every_activation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.usefixtures("shapes_alone")
 def test_num_classes_and_in_chans(name: str) -> None:
     with torch.device("meta"):
         model = find(name).build(num_classes=5, in_chans=1)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.loading import build_on_meta
 from roofline.models.activations import SqueezeExcite
 from roofline.models.mobileone import VARIANTS, Branches, MobileOne, MobileOneBlock
+from tests.flops import macs_of
 
 INFERENCE = [f"mobileone_s{i}" for i in range(5)]
 TRAIN = [f"{name}:train" for name in INFERENCE]
@@ -60,10 +60,7 @@ def param_count(module: nn.Module) -> int:
 
 
 def macs(model: nn.Module, px: int) -> int:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, px, px, device="meta"))
-    flops: int = counter.get_total_flops()
-    return flops // 2
+    return macs_of(model, 1, 3, px, px).total()
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -126,6 +123,7 @@ def test_cost_in_closed_form(name: str, k: int, se: bool, width_mult: float, px:
 
 
 @pytest.mark.parametrize("name", [*INFERENCE, *TRAIN])
+@pytest.mark.usefixtures("shapes_alone")
 def test_a_stage_per_resolution(name: str) -> None:
     model = meta_model(name)
     stem, chans = CHANS[name.removesuffix(":train")]
@@ -308,6 +306,7 @@ def test_act_replaces_every_activation(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "convs"), [("mobileone_s1", 1), ("mobileone_s1:train", 1)])
+@pytest.mark.usefixtures("shapes_alone")
 def test_num_classes_and_in_chans(name: str, convs: int) -> None:
     model = build_on_meta(lambda: VARIANTS[name](num_classes=5, in_chans=1)).eval()
     assert model(torch.empty(2, 1, 65, 33, device="meta")).shape == (2, 5)

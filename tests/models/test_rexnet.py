@@ -10,7 +10,6 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from roofline.layers import lower
 from roofline.loading import build_on_meta
@@ -18,6 +17,7 @@ from roofline.models.activations import SqueezeExcite
 from roofline.models.blocks import ConvNorm, DepthwiseSeparable, fold_norms
 from roofline.models.rexnet import VARIANTS, RankExpansionBlock, ReXNet, ReXNetLite, ReXNetPlain
 from roofline.trace import trace
+from tests.flops import macs_of
 
 FULL = [f"rexnet_{width}" for width in ("090", "100", "130", "150", "200", "220", "300")]
 LITE = [f"rexnet_lite_{width}" for width in ("090", "100", "130", "150", "200")]
@@ -68,9 +68,7 @@ def blocks(model: nn.Module) -> list[RankExpansionBlock]:
 
 def cost(model: nn.Module, px: int, in_chans: int = 3) -> tuple[int, int]:
     """Parameters and MACs, as PyTorch has them."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, in_chans, px, px, device="meta"))
-    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+    return sum(p.numel() for p in model.parameters()), macs_of(model, 1, in_chans, px, px).total()
 
 
 class Count:
@@ -284,6 +282,7 @@ class TestPartialResidual:
 
 @pytest.mark.parametrize("name", ["rexnet_100", "rexnet_lite_130"])
 @pytest.mark.parametrize("px", [32, 65, 224])
+@pytest.mark.usefixtures("shapes_alone")
 def test_a_stage_per_resolution_but_the_fifth(name: str, px: int) -> None:
     model = meta_model(name)
     assert isinstance(model, ReXNet | ReXNetLite)
@@ -335,6 +334,7 @@ class TestPlain:
 
 
 @pytest.mark.parametrize("name", ["rexnet_100", "rexnet_lite_100", "rexnet_plain_100"])
+@pytest.mark.usefixtures("shapes_alone")
 def test_num_classes_and_in_chans(name: str) -> None:
     model = build(VARIANTS[name], num_classes=5, in_chans=1)
     assert model(torch.empty(2, 1, 64, 64, device="meta")).shape == (2, 5)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from roofline import models
 from roofline.layers import lower
@@ -16,6 +17,7 @@ from roofline.models import Entry
 from roofline.models.blocks import ConvNorm, fold_norms
 from roofline.models.mobilenetv4 import LayerScale
 from roofline.trace import trace
+from tests.flops import macs_of
 
 EVERY = pytest.mark.parametrize("entry", models.entries(), ids=lambda e: e.name)
 MANY_PARAMS = 20_000_000  # larger ones have the same kinds of block
@@ -42,13 +44,13 @@ def _seeded() -> Iterator[None]:
 
 @EVERY
 @pytest.mark.sampled(4)
+@pytest.mark.usefixtures("shapes_alone")
 def test_it_ends_at_one_32nd_of_the_resolution(entry: Entry) -> None:
     model, sizes = build_on_meta(entry.build).eval(), []
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(lambda m, args, out: sizes.append(out.shape[-1]))
-    with torch.no_grad():
-        model(torch.empty(1, 3, 320, 320, device="meta"))
+    model(torch.empty(1, 3, 320, 320, device="meta"))
     assert min(size for size in sizes if size > 1) >= 5  # keys and values may be at half of it
     assert 10 in sizes
     assert models.REDUCTION == 320 // 10
@@ -56,10 +58,10 @@ def test_it_ends_at_one_32nd_of_the_resolution(entry: Entry) -> None:
 
 @EVERY
 @pytest.mark.sampled(4)
+@pytest.mark.usefixtures("shapes_alone")
 def test_arguments_that_all_take(entry: Entry) -> None:
     model = build_on_meta(lambda: entry.build(num_classes=5, in_chans=1, act="silu")).eval()
-    with torch.no_grad():
-        assert model(torch.empty(2, 1, 64, 96, device="meta")).shape == (2, 5)
+    assert model(torch.empty(2, 1, 64, 96, device="meta")).shape == (2, 5)
     assert any(isinstance(module, nn.SiLU) for module in model.modules())
     assert not any(isinstance(module, nn.ReLU | nn.ReLU6 | nn.Hardswish | nn.GELU) for module in model.modules())
 
@@ -119,6 +121,15 @@ def test_epilogue_fusion_reads_the_weights_of_the_folded_network(entry: Entry) -
     statistics = [b for b in folded.buffers() if b.is_floating_point()]  # of norms that follow no convolution
     scales = [m.gamma for m in folded.modules() if isinstance(m, LayerScale)]  # a compiler folds them too
     assert layers.weight_bytes.sum() == elements([*folded.parameters(), *statistics]) - elements(scales)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv4_hybrid_medium", "micronet_m0", "fastvit_sa12:train", "efficientvit_b0"])
+def test_the_counter_of_these_tests_counts_as_pytorchs_does(name: str) -> None:
+    network = build_on_meta(models.find(name).build).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, 96, 128, device="meta"))
+    flops = {op: 2 * macs for op, macs in macs_of(network, 1, 3, 96, 128).items()}
+    assert flops == counter.get_flop_counts()["Global"]
 
 
 def elements(tensors: Iterable[torch.Tensor]) -> int:

@@ -20,6 +20,8 @@ from roofline.reports.comparison_export import render_comparison_csv, render_com
 from roofline.reports.comparison_terminal import DETAILED, FASTER, SLOWER, render_comparison
 from roofline.reports.terminal import STYLES
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Golden = Callable[[str, str], None]
 EVIL = "x\x1b[31m[red]<b>|`*_\u202e\n| a | b |"
 

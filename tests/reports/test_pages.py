@@ -21,6 +21,8 @@ from roofline.reports import figures, pages
 from roofline.reports.pages import draw, embed, page_of, plotly_source, render_page, write_page
 from roofline.reports.tables import Cell, Column, Table
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EVIL = "</script><script>alert(1)</script>"
 
 

@@ -19,6 +19,8 @@ from roofline.reports.sweep_page import DRAWN_PX, MARK_ROWS
 from roofline.sweep import OPERATIONS, Candidate, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
 from tests.reports.drawn import traces
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 ZOO = ("mobilenetv1_100", "mobilenetv1_150", "mobilenetv3_large_100", "mobilenetv4_conv_small", "mobilenetv4_hybrid_m")
 EVIL = "</script><script>alert(1)</script>"
 

@@ -23,6 +23,8 @@ from roofline.reports.sweep_terminal import (
 )
 from roofline.sweep import Candidate, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 ZOO = (
     "mobilenetv1_100",
     "mobilenetv1_150",

@@ -32,6 +32,8 @@ from roofline.reports.terminal import (
 )
 from roofline.units import percent, seconds, si, significant
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 SCREEN = (80, 45)  # columns, lines
 SHOWN = [entry.name for entry in entries() if entry.family == "mobilenetv4" and ":" not in entry.name] + [

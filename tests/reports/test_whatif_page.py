@@ -21,6 +21,8 @@ from roofline.reports.pages import draw, page_of, render_page
 from roofline.units import seconds
 from roofline.whatif import WhatIf, scaled, whatif
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 EVIL = "</script><script>alert(1)</script>"
 
 

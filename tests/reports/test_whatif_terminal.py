@@ -20,6 +20,8 @@ from roofline.reports.whatif_terminal import render_whatif
 from roofline.whatif import COLUMNS, WhatIf, whatif
 from roofline.whatif_words import in_words
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 Golden = Callable[[str, str], None]
 EVIL = "x\x1b[31m[red]<b>|`*_\u202e\n| a | b |"
 

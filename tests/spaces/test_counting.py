@@ -82,7 +82,7 @@ def test_parts_cost_what_a_trace_of_the_whole_network_says(name: str, choice: st
         assert differences(space, config, counter(choice), batch=1 + 2 * number) == []
 
 
-@settings(deadline=None)  # the first one of a space is traced in parts
+@settings(deadline=None, max_examples=20)  # the first one of a space is traced in parts
 @given(st.sampled_from(list(BUILT_IN)), st.integers(0, 2**32))
 def test_any_network_of_any_space_does(name: str, seed: int) -> None:
     (config,) = networks(BUILT_IN[name], 1, seed)
@@ -110,8 +110,8 @@ def test_every_column_but_the_name_is_exact(name: str) -> None:
 @EVERY
 def test_latencies_are_those_of_the_traced_network(name: str) -> None:
     space = BUILT_IN[name]
-    configs = networks(space, 3, seed=5)
-    found = rows(space, configs, [0, 1, 2], counter("epilogue"), [device(name) for name in DEVICES], [0, 20, 400.0])
+    configs = networks(space, 2, seed=5)
+    found = rows(space, configs, [0, 1], counter("epilogue"), [device(name) for name in DEVICES], [0, 20, 400.0])
     for number, config in enumerate(configs):
         layers = traced(space, config, "epilogue")
         for device_name in DEVICES:
@@ -130,9 +130,9 @@ def test_latencies_are_those_of_the_traced_network(name: str) -> None:
 def test_totals_are_those_of_the_table(name: str) -> None:
     space = BUILT_IN[name]
     configs = networks(space, 4, seed=7)
-    counts = counter("none").counts([space.parts(config, 1) for config in configs])
+    counts = counter("epilogue").counts([space.parts(config, 1) for config in configs])
     for number, config in enumerate(configs):
-        table = counted(space, config, counter("none"))
+        table = counted(space, config, counter("epilogue"))
         totals = {name: int(column[number]) for name, column in counts.totals.items()}
         assert totals["macs"] == table.macs.sum()
         assert totals["weight_bytes"] == table.weight_bytes.sum()
