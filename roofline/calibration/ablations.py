@@ -30,7 +30,7 @@ TERMS_APART = ("calls", "padded_macs", "weight_bytes", "reorder_bytes", "ragged_
 
 
 def ablations(calibration: Calibration, estimator: str = "learned") -> dict[str, Estimator]:
-    """The estimator without one part, by what is missing: ``no anchor``, ``no host``, ``no classes``, ...
+    """The estimator without one part, by what is missing: ``one factor``, ``no host``, ``no classes``, ...
 
     Args:
         calibration: What each is fitted to, in a few seconds.
@@ -43,7 +43,7 @@ def ablations(calibration: Calibration, estimator: str = "learned") -> dict[str,
     whole = fit(calibration)
     name = "calibrated" if whole.residual is None else estimator
     found: dict[str, Estimator] = {
-        "no anchor": FittedEstimator(name, fit.__wrapped__(_as_timed(calibration))),
+        "one factor": FittedEstimator(name, fit.__wrapped__(_as_timed(calibration))),
         "no host": FittedEstimator(name, replace(whole, host=Host(0.0, 0.0, 0.0, 1.0))),
     }
     for missing, change in changes.items():
@@ -54,7 +54,10 @@ def ablations(calibration: Calibration, estimator: str = "learned") -> dict[str,
 
 
 def _as_timed(calibration: Calibration) -> Calibration:
-    """With the stopwatch's times, all over one factor: as if how fast the machine was were known once for all."""
+    """With the stopwatch's times, all over one factor: as if how fast the machine was were known once for all.
+
+    The samples under contention stay left out, which takes the anchor, too.
+    """
     ops, wholes = calibration.ops, calibration.wholes
     factor = wholes.raw_s / wholes.time_s
     usual = float(np.median(factor))

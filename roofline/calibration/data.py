@@ -26,6 +26,7 @@ Mode = Literal["eager", "channels_last", "compile"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 STOPPED: Final = "it was stopped by hand: --extend adds to it"  # a note, which an extension takes away
 MOVES: Final = ("read", "copy", "triad")
+AT_REFERENCE: Final = ("loops_s",)  # of the terms of wholes, the times at the reference state
 RATES: Final = ("gemm_macs_per_s", "read_bytes_per_s", "copy_bytes_per_s", "triad_bytes_per_s")
 # Of a column, by its annotation: the type of its elements, and the kinds of types that become it without loss.
 _TYPES: Final[Mapping[str, tuple[type[np.generic], str]]] = {
@@ -44,7 +45,7 @@ class OpTimes:
         key: All that decides the time, (n,); unique.
         terms: Physics terms in base units, (n, terms); `Calibration.terms` names the columns.
         time_s: Median at the reference state, in seconds, (n,).
-        raw_s: Median by the stopwatch, in seconds, (n,).
+        raw_s: The same by the stopwatch, in seconds, (n,).
         samples: Times behind the medians, (n,).
         network: The synthetic network it ran in, (n,): the group in cross-validation.
 
@@ -303,6 +304,10 @@ class Calibration:
             raise CalibrationError(f"these calibrations do not go together: {'; '.join(obstacles)}")
         factor = _factor(other.anchor, self.anchor)
         ops, wholes = other.ops.scaled(factor), other.wholes.scaled(factor)
+        composed = other.composed
+        if composed is not None:
+            per = np.array([factor if name in AT_REFERENCE else 1.0 for name in other.whole_terms])
+            composed = replace(composed, terms=composed.terms / per)
         later = datetime.fromisoformat(other.made_at) > datetime.fromisoformat(self.made_at)
 
         return replace(
@@ -310,8 +315,8 @@ class Calibration:
             ops=self.ops.pooled(ops),
             wholes=_joined(self.wholes, wholes, "network", lambda row, others: later),
             composed=self.composed
-            and other.composed
-            and _joined(self.composed, other.composed, "network", lambda row, others: later),
+            and composed
+            and _joined(self.composed, composed, "network", lambda row, others: later),
             ceilings=self.ceilings.best(other.ceilings),
             left_out=self.left_out + other.left_out,
             total_samples=self.total_samples + other.total_samples,

@@ -301,7 +301,6 @@ def _intervals(
     groups = np.full(len(ops.time_s), -1, dtype=np.intp)
     errors: list[float] = []
     composing: list[float] = []
-    noise: list[float] = []
 
     @cache
     def without(left: int) -> Host | CompiledLaw | TwoClocks:
@@ -325,8 +324,8 @@ def _intervals(
             loops.append((loops_s, float(np.log(np.clip(loops_s / estimated_s, 1 / MOST_OFF, MOST_OFF)))))
             known_s += loops_s - estimated_s
         composing.append(float(np.log(wholes.time_s[number] / known_s)))
-        noise.append(float(wholes.noise[number]))
-    noise_rms = float(np.sqrt(np.mean(np.square(noise)))) if noise else 0.0
+    noise = wholes.noise[wholes.noise > 0]  # of the others nothing is known
+    noise_rms = float(np.sqrt(np.mean(noise**2))) if len(noise) else 0.0
     loop_s, loop_error = np.array(loops).reshape(-1, 2).T
     found = Intervals.of(
         np.concatenate([ops.kernel, np.full(len(loops), LOOP)]),

@@ -12,11 +12,13 @@ in common was 0.) The scale of it is measured: each network of the calibration i
 interval is :math:`\hat t \exp(\pm q \sigma)` with q the conformal quantile of :math:`|\ln t / \hat t| / \sigma`
 (split conformal prediction with normalised scores: Lei et al., JASA 113, 2018, doi:10.1080/01621459.2017.1307116).
 
-A network of the calibration is timed three times, so t has an error of its own, of root mean square :math:`\nu`, which
-an interval of the latency must not contain. With s the scale by which estimates alone explain the rest of the squared
+A network of the calibration is timed a few times, so t has an error of its own, of root mean square :math:`\nu`, which
+an interval of the latency is not to contain. With s the scale by which estimates alone explain the rest of the squared
 errors, :math:`s^2 = \sum (\ln^2 (t/\hat t) - \nu^2) / \sum \sigma^2`, scores are
 :math:`|\ln t / \hat t| / (s^2 \sigma^2 + \nu^2)^{1/2}`, and q is s times their quantile: the same where :math:`\nu`
-is 0. That holds for networks like those of the calibration; how it does for others, validation tells.
+is 0. This is exact where both errors have one distribution, as normal ones have; where noise has the longer tails,
+intervals come out too narrow, so a fifth of the squared errors is the estimates' own whatever :math:`\nu` is. All of
+it holds for networks like those of the calibration; how it does for others, validation tells.
 """
 
 from __future__ import annotations
@@ -99,8 +101,9 @@ class Intervals:
                     for group in range(len(whole_log_error))
                 ]
             )
-            scale = own_rms(whole_log_error, noise) / math.sqrt(float(np.mean(sigma**2)))
-            scores = np.abs(whole_log_error) / np.sqrt((scale * sigma) ** 2 + noise**2)
+            own, square = own_rms(whole_log_error, noise), float(np.mean(whole_log_error**2))
+            scale = own / math.sqrt(float(np.mean(sigma**2)))
+            scores = np.abs(whole_log_error) / np.sqrt((scale * sigma) ** 2 + square - own**2)
             widths = {level: scale * conformal_quantile(scores, level) for level in LEVELS}
         return cls(spread, bare.any_spread, widths, len(whole_log_error), composing)
 

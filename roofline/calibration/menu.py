@@ -147,7 +147,7 @@ def _chain(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module,
     while layers < wanted:
         made, after = PARTS[rng.choices(names, [weights[each] for each in names])[0]](rng, shape)
         if after != shape or _macs(made, shape) > CHAIN_MACS:
-            made = _conv(shape.channels, shape.channels, rng.choice((1, 1, 3)), rng, groups=shape.channels)
+            made = _conv(shape.channels, shape.channels, rng.choice((3, 3, 5)), rng, groups=shape.channels)
         for _ in range(rng.randint(0, 2)):  # modules that do nothing but call others
             made = nn.Sequential(made)
         repeats = rng.choice(REPEATS)

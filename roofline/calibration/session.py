@@ -2,10 +2,8 @@
 
 Synthetic networks (`roofline.calibration.menu`) are timed in small groups: in each round, in an order drawn anew, each
 is run once untimed, as the anchor and the network before left their own data in the caches, once as a whole, and once
-op by op (`roofline.measurement.replay`), with the anchor before and after. A sample is what was timed over the anchor's
-factor beside it, and an op's time the median of its samples. Medians of skewed times do not add up: those of the ops of
-a network came to 7 % less than the median of what all of them took together (60 networks, 15 rounds each). So its
-samples are scaled until they do, and what is left to the host is the host's.
+op by op (`roofline.measurement.replay`), with the anchor before and after; `roofline.calibration.reducing` makes times
+of that.
 
 A group is a few networks, so that the rounds of one are some tenths of a second apart, and what disturbs one does not
 disturb all. Groups follow until the time is up, so a longer budget has more networks, not longer ones. After the first
@@ -40,12 +38,13 @@ from torch import Tensor, nn
 from roofline.calibration import ceilings, compiling
 from roofline.calibration.bench import Bench
 from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
-from roofline.calibration.data import STOPPED, Calibration, Ceilings, OpTimes, WholeTerms, WholeTimes
+from roofline.calibration.data import STOPPED, Calibration, Ceilings
 from roofline.calibration.drawing import Drawing
 from roofline.calibration.inductor import KEPT_TERMS as COMPILED_TERMS
 from roofline.calibration.inductor import Compiled, compiled, is_library
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
 from roofline.calibration.menu import network, with_weights
+from roofline.calibration.reducing import TimedNetwork, op_times, whole_times
 from roofline.errors import BusyError, CalibrationError, RooflineError
 from roofline.graph import Graph
 from roofline.layers import lower
@@ -166,24 +165,6 @@ class _Candidate:
     kernels: Kernels
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What is known of one kernel call: samples of all networks it ran in.
-
-    Attributes:
-        kernel, terms: Its class and terms.
-        network: The first that it ran in.
-        time_s: At the reference state.
-        factors: Beside each.
-    """
-
-    kernel: str
-    terms: Floats
-    network: str
-    time_s: list[float] = field(default_factory=list)
-    factors: list[float] = field(default_factory=list)
-
-
 class Session:
     """Times what a request asks for, and makes a calibration of it.
 
@@ -209,9 +190,8 @@ class Session:
         self.reference_s: Sequence[float] = ()
         self.anchor_at_s: list[float] = []
         self.factors: list[float] = []
-        self.seen: dict[str, _Seen] = {}
-        self.wholes: list[dict[str, Any]] = []
-        self.composed: list[tuple[float, ...]] = []  # what else is known of each whole, in its mode
+        self.timed: list[TimedNetwork] = []
+        self.keys: set[str] = set()  # of the kernel calls of these
         self.ceilings: Ceilings | None = None
         self.known_before: frozenset[str] = frozenset() if base is None else frozenset(base.ops.key.tolist())
         self.drawing: Drawing | None = None
@@ -260,10 +240,15 @@ class Session:
                 gc.collect()
                 longest_s = max(longest_s, self.clock.now_s() - began_s)
         except KeyboardInterrupt:
-            if self.ceilings is None or len(self.wholes) < MIN_NETWORKS:
+            if self.ceilings is None or self._wholes < MIN_NETWORKS:
                 raise
             return True
         return False
+
+    @property
+    def _wholes(self) -> int:
+        """How many networks were timed as wholes."""
+        return sum(len(each.whole_s) > 0 for each in self.timed)
 
     def _seeds(self) -> Iterator[int]:
         """Seeds of networks that were not measured yet."""
@@ -273,10 +258,10 @@ class Session:
     def _look(self) -> None:
         """See where predictions are off so far, once enough is known, and again when there is more."""
         before = 0 if self.base is None else len(self.base.wholes)
-        networks = before + len(self.wholes)
-        if not self.wholes or networks < max(DRAWN_BLINDLY, REDRAWN * self.drawn_after):
+        networks = before + self._wholes
+        ops = op_times(self.timed, math.inf)
+        if ops is None or networks < max(DRAWN_BLINDLY, REDRAWN * self.drawn_after):
             return
-        ops = _table(OpTimes, self._op_rows(math.inf))
         self.drawing = Drawing.of(ops if self.base is None else ops.and_others(self.base.ops))
         self.drawn_after = networks
 
@@ -290,7 +275,7 @@ class Session:
         if drawing is None:
             return candidates[0]
         runs = 1 + 2 * WARM_UP_ROUNDS + 3 * ROUNDS
-        known = self.seen.keys() | self.known_before
+        known = self.keys | self.known_before
         return max(
             candidates, key=lambda each: drawing.value(each.kernels, known=known, runs=runs, fixed_s=CANDIDATE_S)
         )
@@ -369,35 +354,21 @@ class Session:
         self.factors.append(factor_of(sample, self.reference_s, self.anchor.weights))
 
     def _keep(self, each: _Network) -> None:
-        """Reduce a network, timed as a whole and op by op, to what is kept of it."""
-        step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
-        whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
-        if len(step_s) and len(whole_s):
-            op_s = self._keep_ops(each, step_s, step_factors)
-            if self.request.device == "cuda":
-                self.composed.append((float(np.median(each.host_s)),))
-            self._keep_whole(each, whole_s[:, 0], whole_factors, sum(op_s[op_s > 0].tolist()))
+        """Take up what is kept of a network that was timed as a whole and op by op."""
+        is_cuda = self.request.device == "cuda"
+        self._take_up(each, composed=(float(np.median(each.host_s)),) if is_cuda else ())
 
     def _keep_compiled(self, group: Sequence[_Network], until_s: float, *, most: int) -> None:
         """The ops of a group, and of its smallest networks, so many at most, the compiled wholes."""
         by_size = sorted(group, key=lambda each: len(each.kernels))
         whole = [each for each in by_size if each.plan is not None and not each.plan.is_cut][:most]
         for each in by_size:
-            step_s, step_factors = self._usable(np.array(each.step_s), each.step_at_s)
-            if not len(step_s):
-                continue
-            op_s = self._keep_ops(each, step_s, step_factors)
-            if each not in whole or each.plan is None:
-                continue
-            self._tell("compiling", until_s)
-            if not self._time_compiled(each):
-                continue
-            whole_s, whole_factors = self._usable(np.array(each.whole_s)[:, None], each.whole_at_s)
-            if len(whole_s):
-                library = is_library(each.kernels.kernel, each.kernels.terms)
-                loops_s = each.loops_share * float(np.median(whole_s[:, 0] / whole_factors))
-                self.composed.append((*each.plan.whole.tolist(), loops_s))
-                self._keep_whole(each, whole_s[:, 0], whole_factors, float(op_s[library].sum()))
+            if each in whole and each.plan is not None:
+                self._tell("compiling", until_s)
+                if self._time_compiled(each):
+                    self._take_up(each, composed=tuple(each.plan.whole.tolist()), loops_share=each.loops_share)
+                    continue
+            self._take_up(each)
 
     def _time_compiled(self, each: _Network) -> bool:
         """Compile a network and time it; whether that went well."""
@@ -406,7 +377,7 @@ class Session:
                 each.call = compiling.compiled_call(*self._placed(*self._outlined(each.seed), each.seed))
                 each.loops_share = compiling.loops_share(each.call)
             except CalibrationError as error:
-                if not self.wholes and len(self.skipped) >= MOST_FAILURES:
+                if not self._wholes and len(self.skipped) >= MOST_FAILURES:
                     raise
                 self.skipped.append(f"{each.name}: {error}")
                 return False
@@ -419,39 +390,23 @@ class Session:
                 self._sample_anchor()
         return True
 
-    def _keep_ops(self, each: _Network, raw_step_s: Floats, factors: Floats) -> Floats:
-        """Take up the times of the ops of a network; those of each at the reference state, 0 where none ran.
-
-        They add up to the median of what all of them took in a round.
-        """
-        ran = each.steps >= 0
-        at_reference = np.where(ran, raw_step_s[:, each.steps], 0.0) / factors[:, None]
-        medians_s = float(np.median(at_reference, axis=0).sum())
-        if medians_s > 0:
-            at_reference *= np.median(at_reference.sum(axis=1)) / medians_s
-        for row in np.flatnonzero(ran).tolist():
-            call = each.kernels.key[row]
-            seen = self.seen.setdefault(call, _Seen(str(each.kernels.kernel[row]), each.kernels.terms[row], each.name))
-            seen.time_s += at_reference[:, row].tolist()
-            seen.factors += factors.tolist()
-        return np.asarray(np.median(at_reference, axis=0))
-
-    def _keep_whole(self, each: _Network, whole_s: Floats, factors: Floats, ops_s: float) -> None:
-        at_reference = whole_s / factors
-        self.wholes.append(
-            {
-                "network": each.name,
-                "time_s": float(np.median(at_reference)),
-                "raw_s": float(np.median(whole_s)),
-                "noise": median_noise(at_reference),
-                "ops_s": ops_s,
-                "ops": len(each.kernels.key),
-                "module_calls": each.kernels.module_calls,
-                "views": each.kernels.views,
-                "macs": each.macs,
-                "activation_bytes": each.activation_bytes,
-            }
-        )
+    def _take_up(self, each: _Network, *, composed: tuple[float, ...] = (), loops_share: float | None = None) -> None:
+        """Keep what a network took in the rounds that were not under heavy contention."""
+        step_s, op_factors = self._usable(np.array(each.step_s), each.step_at_s)
+        whole_s, whole_factors = self._usable(np.array(each.whole_s), each.whole_at_s)
+        if not len(step_s):
+            return
+        kernels, composes = each.kernels, np.ones(len(each.kernels), dtype=bool)
+        if self.request.mode == "compile":
+            composes = is_library(kernels.kernel, kernels.terms)
+        self.keys.update(kernels.key)
+        self.timed.append(
+            TimedNetwork(
+                name=each.name, kernels=kernels, ran=each.steps >= 0, composes=composes,
+                op_s=step_s[:, each.steps], op_factors=op_factors, whole_s=whole_s, whole_factors=whole_factors,
+                macs=each.macs, activation_bytes=each.activation_bytes, composed=composed, loops_share=loops_share,
+            )
+        )  # fmt: skip
 
     def _usable(self, times_s: Floats, at_s: Sequence[float]) -> tuple[Floats, Floats]:
         """The rounds that were not under heavy contention, and the factors beside them."""
@@ -467,8 +422,8 @@ class Session:
             self.progress(
                 Progress(
                     phase=phase,
-                    networks=len(self.wholes),
-                    kernels=len(self.seen),
+                    networks=self._wholes,
+                    kernels=len(self.keys),
                     factor=float(np.median(self.factors[-50:])) if self.factors else 1.0,
                     left_s=max(0.0, until_s - self.clock.now_s()),
                 )
@@ -486,18 +441,20 @@ class Session:
                 f"the time was up before a group of networks was timed: {self.request.budget_s:g} s are too few for "
                 "this machine as it is; give a larger --budget"
             )
-        most = UNUSUAL_FACTOR * float(np.median(self.factors))
-        usual = [row for row, whole in enumerate(self.wholes) if whole["raw_s"] <= most * whole["time_s"]]
+        most = UNUSUAL_FACTOR * self._usual_factor()
         left_out = self.left_out + sum(factor > most for factor in self.usable_factors)
-        if len(usual) < MIN_NETWORKS or self.ceilings is None:
+        ops, found = op_times(self.timed, most), whole_times(self.timed, most)
+        if ops is None or found is None or len(found[0]) < MIN_NETWORKS or self.ceilings is None:
+            if is_interrupted:
+                raise KeyboardInterrupt
             raise BusyError(
                 f"{left_out} of {self.total} samples were taken while the machine was busy with other work, and "
-                f"what is left is {len(usual)} networks, of {MIN_NETWORKS} needed: calibrate when idle"
+                f"what is left is {0 if found is None else len(found[0])} networks, of {MIN_NETWORKS} needed: "
+                "calibrate when idle"
             )
-        wholes = _table(WholeTimes, [self.wholes[row] for row in usual])
-        composed = [self.composed[row] for row in usual] if self.composed else []  # of one whole more after Ctrl-C
+        wholes, composed = found
         made = Calibration(
-            ops=_table(OpTimes, self._op_rows(most)),
+            ops=ops,
             wholes=wholes,
             ceilings=self.ceilings,
             environment=environment,
@@ -520,36 +477,29 @@ class Session:
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             notes=tuple(self._notes(left_out, is_interrupted)),
             terms=TERMS,
-            composed=WholeTerms(network=wholes.network, terms=np.array(composed)) if composed else None,
-            whole_terms=() if not composed else COMPILED_TERMS if self.request.mode == "compile" else CLOCK_TERMS,
+            composed=composed,
+            whole_terms=() if composed is None else COMPILED_TERMS if self.request.mode == "compile" else CLOCK_TERMS,
         )
         return made if self.base is None else self.base.merged(made)
 
-    def _op_rows(self, most_factor: float) -> list[dict[str, Any]]:
-        """The calls that were timed while the machine was at most so many times as slow as at its reference state."""
-        rows = []
-        for key, seen in self.seen.items():
-            time_s, factors = np.array(seen.time_s), np.array(seen.factors)
-            usual = factors <= most_factor
-            if usual.any():
-                rows.append(
-                    {
-                        "kernel": seen.kernel,
-                        "key": key,
-                        "terms": seen.terms,
-                        "time_s": max(float(np.median(time_s[usual])), 1e-9),
-                        "raw_s": max(float(np.median((time_s * factors)[usual])), 1e-9),
-                        "samples": int(usual.sum()),
-                        "network": seen.network,
-                    }
-                )
-        return rows
+    def _usual_factor(self) -> float:
+        """The median of the anchor's factors, here or when the calibration to extend was made: the smaller one."""
+        found = float(np.median(self.factors))
+        if self.base is not None and (before := self.base.anchor.get("factor", {}).get("median")):
+            weights = self.anchor.weights
+            found = min(found, before * factor_of(self.base.anchor["reference_s"], self.reference_s, weights))
+        return found
 
     def _notes(self, left_out: int, is_interrupted: bool) -> Iterator[str]:
         if left_out / self.total > MAX_LEFT_OUT:
             yield (
                 f"{left_out} of {self.total} samples were left out, since the machine was busy with other work: "
                 "calibrate again when it is idle"
+            )
+        if (slow := float(np.median(self.factors))) > UNUSUAL_FACTOR:
+            yield (
+                f"the machine was {slow:.2g} times as slow as at its reference state for most of the time, and what is "
+                "divided by such a factor is known but about: calibrate again when it is idle"
             )
         if self.ceilings is not None and self.ceilings.footprints_bytes[-1] < ceilings.FOOTPRINTS[-1]:
             yield (
@@ -560,18 +510,6 @@ class Session:
             yield STOPPED
         if self.skipped:
             yield f"{len(self.skipped)} networks did not run as they were traced, the first: {self.skipped[0]}"
-
-
-def median_noise(times_s: Floats) -> float:
-    """The standard error of the median of n times, as a share of it: 1.25 standard deviations over the root of n.
-
-    The standard deviation is 1.48 times the median absolute deviation (both factors are those of a normal distribution:
-    Huber & Ronchetti, Robust Statistics, 2009, chapter 5): what a shared machine adds at times is far from the median,
-    and does not move it. (Of 132 networks of 15 rounds and more, medians of three were 10.5 % off by root mean square,
-    and by this they are 10.0 %.)
-    """
-    middle_s = np.median(times_s)
-    return float(1.2533 * 1.4826 * np.median(np.abs(times_s - middle_s)) / middle_s / np.sqrt(len(times_s)))
 
 
 def _recorded(candidate: _Candidate, module: nn.Module, given: Tensor, dtype: str) -> _Network:
@@ -592,7 +530,3 @@ def _recorded(candidate: _Candidate, module: nn.Module, given: Tensor, dtype: st
         macs=int(table.macs.sum()),
         activation_bytes=int(table.input_bytes.sum() + table.output_bytes.sum()),
     )
-
-
-def _table(kind: Any, rows: Sequence[Mapping[str, Any]]) -> Any:
-    return kind(**{name: np.array([row[name] for row in rows]) for name in rows[0]})

@@ -31,7 +31,7 @@ def without(graphs: dict[str, Graph]) -> dict[str, Estimator]:
 
 
 def test_each_is_named_by_what_is_missing(without: dict[str, Estimator]) -> None:
-    parts = ["no anchor", "no host", "no classes", "no strides"]
+    parts = ["one factor", "no host", "no classes", "no strides"]
     assert list(without) == [*parts, *(f"no {term}" for term in TERMS_APART)]
 
 
@@ -52,7 +52,7 @@ def test_a_part_that_matters_is_missed_and_one_that_does_not_is_not(
     assert error["no strides"] == pytest.approx(error["all"], abs=0.01)  # nothing here is strided
 
 
-def test_without_the_anchor_times_are_those_of_the_stopwatch(graphs: dict[str, Graph]) -> None:
+def test_with_one_factor_times_are_those_of_the_stopwatch(graphs: dict[str, Graph]) -> None:
     """A machine that was as slow all the time makes no difference; one that was so for half of it does."""
     made = known_laws.of_graphs(graphs)
     whole_slow = np.where(np.arange(len(made.wholes)) % 2, 1.0, 1.6)
@@ -65,7 +65,7 @@ def test_without_the_anchor_times_are_those_of_the_stopwatch(graphs: dict[str, G
     )
     known = estimators(made, None)["calibrated"]
     off = [
-        [ablations(each, "calibrated")["no anchor"].estimate(graph).latency_s / known.estimate(graph).latency_s - 1
+        [ablations(each, "calibrated")["one factor"].estimate(graph).latency_s / known.estimate(graph).latency_s - 1
          for graph in graphs.values()]
         for each in (made, drifting)
     ]  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from roofline.calibration import collect, session
-from roofline.calibration.bench import CpuBench, CudaBench
+from roofline.calibration.bench import CudaBench
 from roofline.calibration.collect import Request, calibrate, extended
 from roofline.calibration.data import Calibration
 from roofline.calibration.inductor import KEPT_TERMS as COMPILED_TERMS
@@ -25,7 +25,7 @@ from roofline.measurement.anchor import TorchAnchor
 from roofline.measurement.clock import SystemClock, WallTimer
 from roofline.measurement.environment import environment
 from roofline.trace import trace
-from tests.calibration.made import make_calibration, make_ceilings
+from tests.calibration.made import make_calibration
 from tests.measurement.timed_ops import PaperGpu, StillClock
 
 GROUPS = 2
@@ -120,68 +120,20 @@ def test_samples_of_a_busy_machine_are_left_out(monkeypatch: pytest.MonkeyPatch)
     assert error.value.exit_code == 3
 
 
-def timed(seed: int, ops_s: list[list[float]], whole_s: list[float], factors: list[float]) -> tuple[Session, Any]:
-    """A session in which a small network took such times in rounds beside which the anchor had such factors."""
-    clock = SystemClock()
-    made = Session(Request(), clock, CpuBench(clock), None, None)
-    module, shape = small(seed)
-    with torch.inference_mode():
-        graph = trace(module, (torch.empty(shape, device="meta"),))
-        network = made._made(session._Candidate(seed, module, shape, graph, None, kernels_of(graph)))
-    assert network is not None
-    assert (network.steps >= 0).all()
-    network.steps = np.arange(len(network.kernels))
-    made.reference_s = made.anchor.sample()
-    made.factors = factors
-    made.ceilings = make_ceilings()
-    network.step_s, network.whole_s = ops_s, whole_s
-    network.step_at_s = network.whole_at_s = made.anchor_at_s = [float(number) for number in range(len(factors))]
-    return made, network
-
-
-def test_the_times_of_ops_add_up_to_what_a_round_of_all_of_them_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "local_factor", lambda at_s, times_s, factors: 2.0)
-    # medians 2, 2, 2 and 4 come to 10; rounds take 14, 16 and 12, so 14 in the median, at half the speed
-    rounds = [[2.0, 6.0, 2.0, 4.0], [8.0, 2.0, 2.0, 4.0], [2.0, 2.0, 4.0, 4.0]]
-    made, network = timed(0, rounds, [20.0, 22.0, 24.0], [2.0, 2.0, 2.0])
-    made._keep(network)
-    (whole,) = made.wholes
-    assert whole["ops_s"] == pytest.approx(14 / 2)
-    assert [row["time_s"] for row in made._op_rows(math.inf)] == pytest.approx([1.4, 1.4, 1.4, 2.8])
-    assert [row["raw_s"] for row in made._op_rows(math.inf)] == pytest.approx([2.8, 2.8, 2.8, 5.6])
-    assert (whole["time_s"], whole["raw_s"]) == (11.0, 22.0)
-    assert whole["noise"] == pytest.approx(1.2533 * 1.4826 * (1 / 11) / math.sqrt(3))
-
-
-def test_samples_of_another_machine_than_the_session_met_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_met_another_machine_than_before_does_not_extend(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = calibrated()
     monkeypatch.setattr(session, "UNUSUAL_FACTOR", 1.35)
-    monkeypatch.setattr(session, "MIN_NETWORKS", 1)
-    monkeypatch.setattr(session, "local_factor", lambda at_s, times_s, factors: factors[int(at_s)])
-    made, network = timed(0, [[1.1] * 4, [1.2] * 4, [9.0] * 4], [5.0, 5.1, 30.0], [1.1, 1.2, 1.9])
-    made._keep(network)
-    found = made.result(environment(), 2, is_interrupted=False)
-    assert (found.left_out, found.total_samples) == (2, 6)  # the third of the whole, and of the ops
-    assert found.ops.samples.tolist() == [2] * 4
-    assert found.ops.raw_s / found.ops.time_s == pytest.approx(np.full(4, 1.15), rel=0.01)
-    made.wholes, network.whole_s, made.factors = [], [6.0, 9.0, 9.5], [1.0, 1.8, 1.9]
-    made._keep(network)
-    made.factors = [1.0] * 9  # for most of the session
+    quiet = replace(base, anchor={**base.anchor, "factor": {"median": 1e-3}})
+    with pytest.raises(KeyboardInterrupt):  # by hand: there was not enough yet
+        calibrated(base=quiet)
     with pytest.raises(BusyError, match="what is left is 0 networks"):
-        made.result(environment(), 2, is_interrupted=False)
+        calibrate(Request(quiet_wait_s=0, budget_s=1.0), base=quiet)
 
 
-@pytest.mark.parametrize("samples", [15, 101])
-def test_the_noise_of_a_median_is_its_standard_error(samples: int) -> None:
-    rng = np.random.default_rng(0)
-    times_s = 3 * np.exp(rng.normal(0, 0.05, (2000, samples)))
-    said = np.sqrt(np.mean([session.median_noise(each) ** 2 for each in times_s]))
-    assert said == pytest.approx(np.log(np.median(times_s, axis=1)).std(), rel=0.15)
-    times_s[:, 0] *= 10  # one of many that was disturbed moves neither
-    assert np.sqrt(np.mean([session.median_noise(each) ** 2 for each in times_s])) == pytest.approx(said, rel=0.15)
-
-
-def test_one_sample_tells_nothing_of_its_noise() -> None:
-    assert session.median_noise(np.array([2.0])) == 0.0
+def test_a_machine_that_was_slow_most_of_the_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "UNUSUAL_FACTOR", 1.35)
+    monkeypatch.setattr(session, "factor_of", lambda *given: 1.7)
+    assert any("was 1.7 times as slow as at its reference state" in note for note in calibrated().notes)
 
 
 def test_a_machine_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,18 @@ def test_two_calibrations_merge() -> None:
     assert both.wholes.network.tolist() == whole.wholes.network.tolist()
 
 
+def test_loops_of_another_reference_state_are_converted() -> None:
+    anchor = {"names": ["blocks"], "weights": [1.0], "reference_s": [3e-3], "factor": {"median": 1.0}}
+    one = replace(calibration(), anchor=anchor)
+    later = replace(one, anchor={**anchor, "reference_s": [6e-3]}, made_at="2099-01-01T00:00:00+00:00")
+    both = one.merged(later)
+    assert one.composed is not None
+    assert both.composed is not None
+    assert np.allclose(both.composed.terms[:, -1], one.composed.terms[:, -1] / 2)  # KEPT_TERMS: loops_s
+    assert np.array_equal(both.composed.terms[:, :-1], one.composed.terms[:, :-1])
+    assert np.allclose(both.wholes.time_s, one.wholes.time_s / 2)
+
+
 COLUMNS = [field.name for field in fields(WholeTimes)]
 
 

@@ -77,6 +77,20 @@ def test_the_noise_of_the_networks_is_no_part_of_an_interval(noise: float) -> No
         assert np.mean(np.abs(own) <= known.widths[level] * spread) == pytest.approx(level, abs=0.025)
 
 
+def test_however_much_noise_there_may_be_intervals_keep_their_least_width() -> None:
+    rng, m = np.random.default_rng(0), 2000
+    errors = rng.normal(0, 0.06, m)
+    q90 = [
+        Intervals.of(
+            np.array(["gemm"] * m), errors, groups=np.arange(m), op_s=np.ones(m), whole_log_error=errors,
+            is_unmeasured=np.zeros(m, bool), noise=noise,
+        ).widths[0.9]
+        for noise in (0.0, 0.03, 0.06, 0.2, 2.0)
+    ]  # fmt: skip
+    assert q90 == sorted(q90, reverse=True)
+    assert q90[-1] == pytest.approx(np.sqrt(LEAST_OWN) * q90[0], rel=0.02)
+
+
 def test_noise_never_explains_all_of_the_errors() -> None:
     errors = np.array([0.03, -0.04])  # root mean square 0.0354
     assert own_rms(errors, 0.0) == pytest.approx(np.sqrt(0.00125))
