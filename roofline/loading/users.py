@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -190,6 +191,15 @@ def _attribute(module: ModuleType, name: str, reference: str) -> Any:
     return found
 
 
+class _AsWritten(SourceFileLoader):
+    """Compiles a file anew: bytecode is found again by its size and second, in which it can have been changed since."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
 def _import_file(path: Path) -> ModuleType:
     """The module of a file: imported once, and once more where the file has changed since."""
     if not path.is_file():
@@ -200,7 +210,7 @@ def _import_file(path: Path) -> ModuleType:
         if sys.modules.get(module.__name__) in (None, *_IMPORTED.values()):  # what it became in between, or nothing
             sys.modules[module.__name__] = module
         return module
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path, loader=_AsWritten(path.stem, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
