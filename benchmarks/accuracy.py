@@ -60,6 +60,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value * 100:.{digits}f} %"
 
 
+def share(log: float) -> float:
+    """What a logarithm of a ratio is as a share above 1."""
+    return float(np.expm1(log))
+
+
 STATISTICS = ("n", "median", "mean", "p90", "within 5 %", "within 10 %", "within 20 %", "bias", "Spearman", "Kendall")
 
 
@@ -70,7 +75,7 @@ def statistics_cells(found: Mapping[str, Any], n: int) -> list[str]:
     ranks = ["-" if found[name] is None else f"{found[name]:.3f}" for name in ("spearman", "kendall")]
     return [
         str(n), percent(found["median_error"]), percent(found["mape"]), percent(found["p90_error"]), *shares,
-        percent(float(np.expm1(found["bias"]))), *ranks,
+        percent(share(found["bias"])), *ranks,
     ]  # fmt: skip
 
 
@@ -179,7 +184,7 @@ def kernel_table(validation: Validation) -> str:
 
 def family_table(validation: Validation) -> str:
     rows = [
-        [each["family"], str(each["n"]), percent(each["median_error"]), percent(float(np.expm1(each["bias"])))]
+        [each["family"], str(each["n"]), percent(each["median_error"]), percent(share(each["bias"]))]
         for each in validation.families()
     ]
     return markdown(["family", "rows", "median error", "bias"], rows)

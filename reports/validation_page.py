@@ -35,7 +35,7 @@ CONVENTIONS = (
     "Times are at the machine's reference state: each sample over how many times as long as at that state an anchor "
     "took beside it.",
     "A layer's time is that of its op alone, in the recorded sequence, scaled by the whole at reference over the whole "
-    "that was timed beside it.",
+    "that was timed beside it, and so that all of them add up to what they took together.",
     "Intervals of shares are those of Wilson, at 95 %.",
 )
 

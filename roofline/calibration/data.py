@@ -98,7 +98,7 @@ class WholeTimes:
         network: Name, (m,); unique.
         time_s: Median at the reference state, in seconds, (m,).
         raw_s: Median by the stopwatch, in seconds, (m,).
-        noise: Standard error of `time_s`, as a share of it, (m,); 0 where one sample told nothing of it.
+        noise: Standard error of `time_s`, as a share of it, (m,); 0 where nothing is known of it.
         ops_s: Sum of its ops in context at the reference state, in seconds, (m,).
         ops: Ops that are no view, (m,).
         module_calls: Calls of modules in a forward pass, (m,).

@@ -21,7 +21,7 @@ from roofline.calibration.kernels import Kernels
 Floats = NDArray[np.float64]
 
 FEWEST_TIMES = 3  # that tell how noisy their median is
-SHORTEST_S = 1e-9  # what no clock tells from nothing
+TICK_S = 1e-9  # of the clock: what takes less is timed as nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -95,8 +95,8 @@ def op_times(networks: Sequence[TimedNetwork], most_factor: float) -> OpTimes | 
         rows.append(
             {
                 "key": key,
-                "time_s": max(float(np.median(time_s)), SHORTEST_S),
-                "raw_s": max(float(np.median(time_s * factors)), SHORTEST_S),
+                "time_s": max(float(np.median(time_s)), TICK_S),
+                "raw_s": max(float(np.median(time_s * factors)), TICK_S),
                 "samples": sum(len(part[0]) * part[2] for part in seen),
                 **described[key],
             }
