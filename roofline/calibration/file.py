@@ -23,7 +23,7 @@ from roofline.errors import CalibrationError
 from roofline.output import write_bytes
 from roofline.units import printable
 
-SCHEMA: Final = "roofline/calibration/3"
+SCHEMA: Final = "roofline/calibration/4"
 MAX_BYTES: Final = 50_000_000  # ten times what 5000 kernels may take
 MAX_UNPACKED_BYTES: Final = 500_000_000
 _MARK: Final = b"roofline sha256 "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roofline.calibration.layouts import layout_of
 from roofline.calibration.risks import risks
-from roofline.calibration.work import BASES, CACHE_BYTES, FALLBACK, Work, item_bytes, work_of
+from roofline.calibration.work import BASES, BIASED, CACHE_BYTES, FALLBACK, Work, item_bytes, work_of
 from roofline.count import Cost, cost
 from roofline.graph import Graph, Op, Value
 
@@ -32,7 +32,7 @@ TERMS: tuple[str, ...] = (
     "transcendentals",  # results that took an exp, erf or tanh
     "read_bytes",  # of activations
     "written_bytes",
-    "weight_bytes",  # of parameters and buffers
+    "weight_bytes",  # of parameters, buffers, and whatever stands in their place
     "reorder_bytes",  # read and written to bring activations into another layout and back, within the op
     "ragged_bytes",  # of these, of tensors whose channels do not fill the blocks of the other layout
     "aliased_bytes",  # of weights that are reordered from rows that lie a multiple of `PAGE_BYTES` apart
@@ -110,7 +110,7 @@ def _terms(op: Op, item: Cost | None, work: Work) -> tuple[float, ...]:
     footprint: dict[int, int] = {}
     for value, elements in reads:
         moved = elements * item_bytes(value)
-        if value.is_weight:
+        if _is_weight(value, op, work):
             weight_bytes += moved
         else:
             read_bytes += moved
@@ -127,6 +127,18 @@ def _terms(op: Op, item: Cost | None, work: Work) -> tuple[float, ...]:
         read_bytes, written_bytes, weight_bytes, work.reorder_bytes, work.ragged_bytes, work.aliased_bytes,
         work.scratch_bytes, work.taps, work.rows, large_bytes, fresh_bytes,
     )  # fmt: skip
+
+
+def _is_weight(value: Value, op: Op, work: Work) -> bool:
+    """Whether an operand is what the others are transformed by, be it a parameter or made of one.
+
+    The first operand is what is transformed, a parameter where a network makes its weights as it runs; but a table that
+    rows are taken from stands there, and the bias of a product.
+    """
+    is_first = value is op.inputs[0]
+    if work.kernel.startswith("conv_") or op.name == "linear":
+        return not is_first
+    return value.is_weight and (not is_first or work.kernel == "embedding" or op.name in BIASED)
 
 
 def _told(arg: Any) -> str:

@@ -61,6 +61,15 @@ def _is_packed(shape: Ints, strides: Ints, order: Sequence[int]) -> bool:
     return True
 
 
+def contiguous_strides(shape: Ints) -> Ints:
+    """Those of a tensor whose elements stand side by side, the last dimension innermost.
+
+    >>> contiguous_strides((2, 3, 4))
+    (12, 4, 1)
+    """
+    return tuple(numel(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
 def inner_run(out: Value, operands: Sequence[Value]) -> tuple[int, bool]:
     """The innermost loop of an elementwise op: elements in a row, and whether all operands step by 1 or stand still.
 

@@ -101,7 +101,8 @@ RECURRENT_SHARE = 0.6  # of those have recurrent layers, if they are short
 RECTIFIED_SHARE = 0.7  # of the max pools take what a ReLU left: they branch on what is larger, and zeros are equal
 STATES = (64, 96, 128, 192, 256, 384, 512, 640)  # widths of the states of recurrent layers
 MIXINGS = ("fused", "fused", "explicit", "explicit", "mixer", "mixer", "talking", "relative")  # of tokens with others
-FLAT_SHARE, FLAT_WEIGHTS = 0.15, 50e6  # of the heads on small maps take them unpooled, with so many weights at most
+FLAT_SHARE, FLAT_WEIGHTS = 0.15, 80e6  # of the heads on small maps take them unpooled, with so many weights at most
+VOCABULARY_SHARE, VOCABULARIES = 0.2, (4000, 8000, 16000, 32000)  # of the heads on tokens tell each token's next
 
 
 def _images(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module, tuple[int, ...]]:
@@ -181,7 +182,11 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
         for _ in range(rng.choice((1, 1, 2))):
             kind, layers, both = rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), rng.choice((1, 1, 2)), rng.random() < 0.3
             blocks.append(_Recurrent(kind, width, rng.choice(STATES), layers, both))
-    head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
+    if rng.random() < VOCABULARY_SHARE:
+        words = [each for each in VOCABULARIES if each * width * length * batch <= MACS[1]]
+        head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, rng.choice(words or [1000]), bias=False))
+    else:
+        head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
 
@@ -285,6 +290,8 @@ def _dense(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
         branches = nn.ModuleList(
             _conv(shape.channels, growth, kernel, rng) for kernel in (1, 3, 5)[: rng.randint(2, 3)]
         )
+        if rng.random() < 0.4:
+            return _Sum(branches), Map(shape.batch, growth, shape.side)
         made = _Concatenate(branches, keeps_input=False)
         return made, Map(shape.batch, growth * len(branches), shape.side)
     layer = nn.Sequential(
@@ -312,7 +319,7 @@ def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     heads = next((channels // head for head in rng.sample((16, 32, 64, 8), 4) if channels % head == 0), 1)
     window = next((side for side in (7, 8, 4) if shape.side % side == 0 and shape.side > side), None)
     if window is not None and (shape.side > 20 or rng.random() < 0.5):
-        return _Windows(channels, heads, window, rng.random() < 0.5), shape
+        return _Windows(channels, heads, window, rng.random() < 0.5, rng.random() < 0.5), shape
     if shape.side > 28:
         return _last(rng, shape)
     how = rng.choice(MIXINGS)
@@ -377,14 +384,27 @@ def _gates(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     return _Gate(shape.channels, _act(rng, in_place=False)), shape
 
 
+def _standard(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
+    """A bottleneck of convolutions with normalised weights, and no norms of activations."""
+    inner = max(8, int(shape.channels * rng.choice((0.5, 1)) / 8) * 8)
+    groups = rng.choice([each for each in (1, 1, inner // 8, inner) if inner % each == 0])
+    layers = nn.Sequential(
+        _act(rng), _StandardConv(shape.channels, inner, 1),
+        _act(rng), _StandardConv(inner, inner, 3, padding=1, groups=groups),
+        _act(rng), _StandardConv(inner, shape.channels, 1),
+    )  # fmt: skip
+    return _Residual(layers), shape
+
+
 PARTS: Mapping[str, Part] = {
     "inverted": _inverted, "separable": _separable, "basic": _basic, "bottleneck": _bottleneck, "dense": _dense,
     "shuffle": _shuffle, "tokens": _tokens_of_map, "channels_last": _last, "token_convolution": _token_convolution,
-    "pools": _pools, "point": _point, "scale": _scale, "gates": _gates,
+    "pools": _pools, "point": _point, "scale": _scale, "gates": _gates, "standard": _standard,
 }  # fmt: skip
 PART_WEIGHTS: Mapping[str, float] = {
     "inverted": 4, "separable": 2, "basic": 6, "bottleneck": 3, "dense": 1.5, "shuffle": 0.7, "tokens": 2,
     "channels_last": 1.4, "token_convolution": 1, "pools": 0.7, "point": 1.5, "scale": 0.8, "gates": 0.4,
+    "standard": 0.5,
 }  # fmt: skip
 ONCE = frozenset({"pools", "scale", "gates"})  # slow, and few networks are made of them block after block
 
@@ -415,7 +435,10 @@ def _downsample(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
         pool = kind(rng, kernel, 2, kernel // 2 if kernel > 2 else 0, ceil_mode=kernel == 2)
         return nn.Sequential(pool, _conv(shape.channels, out, 1, rng)), Map(shape.batch, out, side)
     if how == "patch" and shape.side % 2 == 0:
-        return nn.Conv2d(shape.channels, out, 2, 2), Map(shape.batch, out, side)
+        patches: nn.Module = nn.Conv2d(shape.channels, out, 2, 2)
+        if rng.random() < 0.5:
+            patches = nn.Sequential(_NormLast(shape.channels), patches)
+        return patches, Map(shape.batch, out, side)
     if how == "slices" and shape.side % 2 == 0:
         return _Slices(shape.channels, out, rng.random() < 0.6), Map(shape.batch, out, side)
     return _conv(shape.channels, out, rng.choice((1, 3, 3)), rng, stride=2), Map(shape.batch, out, side)
@@ -477,6 +500,28 @@ class _Concatenate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         made = [branch(x) for branch in self.branches]
         return torch.cat([x, *made] if self.keeps_input else made, 1)
+
+
+class _Sum(nn.Module):
+    """Branches stacked, and summed with weights that are made of their mean."""
+
+    def __init__(self, branches: nn.ModuleList) -> None:
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = torch.stack([branch(x) for branch in self.branches], 1)
+        weights = made.sum(1).mean((2, 3), keepdim=True).unsqueeze(1).sigmoid()
+        return (made * weights).sum(1)
+
+
+class _StandardConv(nn.Conv2d):
+    """A convolution whose weights are normalised, filter by filter, as it runs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        filters = self.weight.reshape(1, len(self.weight), -1)
+        weight = functional.batch_norm(filters, None, None, training=True, momentum=0.0).reshape_as(self.weight)
+        return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class _Shuffle(nn.Module):
@@ -601,12 +646,13 @@ class _Slices(nn.Module):
 class _Windows(nn.Module):
     """Attention within windows, shifted or not, with a bias for each pair of positions."""
 
-    def __init__(self, channels: int, heads: int, window: int, shifts: bool) -> None:
+    def __init__(self, channels: int, heads: int, window: int, shifts: bool, is_fused: bool) -> None:
         super().__init__()
-        self.heads, self.window, self.shift = heads, window, window // 2 if shifts else 0
+        self.heads, self.window, self.shift, self.is_fused = heads, window, window // 2 if shifts else 0, is_fused
         self.norm, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        self.bias = nn.Parameter(torch.randn(heads, window**2, window**2) / 10)
+        if not is_fused:
+            self.bias = nn.Parameter(torch.randn(heads, window**2, window**2) / 10)
         self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -617,8 +663,11 @@ class _Windows(nn.Module):
             z = torch.roll(z, (-self.shift, -self.shift), (1, 2))
         z = z.view(n, h // side, side, w // side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, side * side, c)
         q, k, v = self.qkv(z).reshape(len(z), side * side, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias
-        z = self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(len(z), side * side, c))
+        if self.is_fused:
+            z = functional.scaled_dot_product_attention(q, k, v)
+        else:
+            z = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias).softmax(-1) @ v
+        z = self.out(z.transpose(1, 2).reshape(-1, side * side, c))
         z = z.view(n, h // side, w // side, side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
         if self.shift:
             z = torch.roll(z, (self.shift, self.shift), (1, 2))
@@ -643,6 +692,13 @@ class _ChannelsLast(nn.Module):
         if self.convolves:
             return x + self.mlp(y.permute(0, 3, 1, 2)) * self.scale
         return x + (self.mlp(y) * self.scale.flatten()).permute(0, 3, 1, 2)
+
+
+class _NormLast(nn.LayerNorm):
+    """A norm over the channels of a map, which stand last in memory from then on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class _TokenConvolution(nn.Module):

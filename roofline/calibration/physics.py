@@ -30,7 +30,7 @@ COMPOSITION = (0.90, 1.15)  # within which the sum of ops may be scaled; beyond 
 HULL_FACTOR = 2.0  # beyond the range measured, up to which a term counts as inside
 FAMILIES: Mapping[str, tuple[str, ...]] = {  # classes that borrow from each other; those of convolutions by their names
     "matmul": ("gemm", "gemm_skinny", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent"),
-    "norm": ("batch_norm", "layer_norm", "group_norm"),
+    "norm": ("batch_norm", "batch_norm_training", "layer_norm", "group_norm"),
     "elementwise": ("elementwise_cheap", "elementwise_binary", "elementwise_broadcast"),
     "activation": (
         "activation_transcendental", "activation_sigmoid", "activation_silu", "activation_gelu",

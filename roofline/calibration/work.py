@@ -26,7 +26,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from roofline.calibration.layouts import fits_blas, folds, inner_run, is_matrix, layout_of, suggests_channels_last
+from roofline.calibration.layouts import (
+    contiguous_strides,
+    fits_blas,
+    folds,
+    inner_run,
+    is_matrix,
+    layout_of,
+    suggests_channels_last,
+)
 from roofline.count import COPIES, FACTORIES, GATHERS, HANDLERS, Cost
 from roofline.graph import Op, Value, numel
 from roofline.vector_ops import ACTIVATIONS, ELEMENTWISE, EXP, NORMS, REDUCTIONS, SOFTMAXES
@@ -35,8 +43,8 @@ FALLBACK = "other"
 BASES = (
     "conv_1x1", "conv_kxk", "conv_depthwise", "conv_depthwise_multiplier", "conv_grouped", "conv_few_channels",
     "conv_large_weights", "conv_small_1x1", "conv_small_kxk", "conv_transposed", "conv_other",
-    "gemm", "gemm_skinny", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent", "batch_norm", "layer_norm",
-    "group_norm",
+    "gemm", "gemm_skinny", "gemv", "bmm", "sdpa", "sdpa_math", "lstm", "recurrent", "batch_norm",
+    "batch_norm_training", "layer_norm", "group_norm",
     "elementwise_cheap", "elementwise_binary", "elementwise_broadcast", "activation_transcendental",
     "activation_sigmoid", "activation_silu", "activation_gelu", "activation_gelu_tanh", "activation_elu",
     "activation_tanh", "activation_mish",
@@ -321,6 +329,8 @@ def _norm(op: Op, item: Cost) -> Work:
         kernel, rows = "group_norm", (x.shape[0] * groups if isinstance(groups, int) else rows)
     elif op.name != "batch_norm":
         kernel = "group_norm"
+    elif op.arg(5, "training") is True:  # means and variances of its input, as of weights that are normalised
+        kernel = "batch_norm_training"
     return Work(kernel, layout_of(x) != "contiguous", elements=numel(x.shape), rows=max(1, rows))
 
 
@@ -343,12 +353,17 @@ def _reduce(op: Op, item: Cost) -> Work:
     wide = [axis for axis in axes if x.shape[axis] != 1]
     is_inner = not wide or not x.strides or any(x.strides[axis] in (0, 1) for axis in wide)
     kernel = "pool_global" if rank == 4 and axes == {2, 3} else "reduce"
+    rows = max(1, op.outputs[0].elements if op.outputs else 1)
+    if not is_inner:  # results side by side are summed at once, as many as lie so in the input
+        kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+        run, _ = inner_run(replace(x, shape=tuple(kept)), [])
+        rows = max(1, numel(x.shape) // run)
     return Work(
         kernel,
         not is_inner,
         elements=numel(x.shape),
         transcendentals=numel(x.shape) if op.name == "logsumexp" else 0,
-        rows=max(1, op.outputs[0].elements if op.outputs else 1),
+        rows=rows,
     )
 
 
@@ -382,14 +397,15 @@ def _copy(op: Op, item: Cost) -> Work:
     if not op.outputs:
         return _unknown(op, item)
     out = op.outputs[0]
-    run, is_unit = out.shape[-1] if out.shape else 1, True
-    if op.inputs and op.name not in REORDERING:
+    elements = numel(out.shape)
+    is_made = item.reads == [] or not op.inputs  # of zeros, say
+    run, is_unit = elements if is_made or not out.shape else out.shape[-1], True
+    if not is_made and op.name not in REORDERING:
         source = op.inputs[-1] if op.name == "copy" else op.inputs[0]
         if source.shape == out.shape:
             run, is_unit = inner_run(out, [source])
         elif op.name in RESHAPING:  # what a view could not do
-            run, is_unit = inner_run(source, [source])
-    elements = numel(out.shape)
+            run, is_unit = inner_run(replace(source, strides=contiguous_strides(source.shape)), [source])
     is_short = run < min(SHORT_RUN, elements)
     is_strided = op.name in REORDERING or not is_unit or is_short
     return Work("copy", is_strided, elements=elements, rows=elements // max(1, run))

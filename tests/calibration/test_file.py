@@ -107,7 +107,7 @@ def test_numpy_and_zip_read_it_as_any_other_archive(data: bytes) -> None:
     with np.load(io.BytesIO(data), allow_pickle=False) as loaded:
         assert loaded["ops.key"].tolist() == ["gemm 1x2x3", "gemm 4x5x6"]
         assert all(loaded[name].dtype.kind in "Uifu" for name in loaded.files)
-        assert json.loads(loaded["about"].tobytes())["schema"] == "roofline/calibration/3"
+        assert json.loads(loaded["about"].tobytes())["schema"] == "roofline/calibration/4"
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
 
@@ -210,8 +210,8 @@ def test_no_pickle_is_loaded(data: bytes) -> None:
         (lambda arrays, about: arrays.update({"ops.terms": np.ones(2)}), "ops: terms has the wrong shape"),
         (lambda arrays, about: arrays.update({"wholes.macs": np.array(["a"])}), "wholes: macs must be of int64"),
         (
-            lambda arrays, about: about.update(schema="roofline/calibration/4"),
-            "has the schema 'roofline/calibration/4', and this version of roofline reads roofline/calibration/3",
+            lambda arrays, about: about.update(schema="roofline/calibration/5"),
+            "has the schema 'roofline/calibration/5', and this version of roofline reads roofline/calibration/4",
         ),
     ],
 )

@@ -147,7 +147,10 @@ CLASSES: list[tuple[str, Callable[[], Kernels]]] = [
     ("reduce", lambda: of(lambda m, x: x.max(), meta(1, 196, 64))),
     ("softmax", lambda: of(lambda m, x: x.softmax(-1), meta(1, 8, 49, 49))),
     ("softmax/strided", lambda: of(lambda m, x: x.softmax(1), meta(1, 8, 49, 49))),
+    ("batch_norm_training", lambda: of(lambda m, x: F.batch_norm(x, None, None, training=True), meta(1, 64, 576))),
     ("copy", lambda: of(lambda m, x: x.clone(), meta(1, 64, 56, 56))),
+    ("copy", lambda: of(lambda m, x: x.transpose(1, 2).reshape(2, 14, 7 * 32), meta(2, 7, 14, 32))),
+    ("copy/strided", lambda: of(lambda m, x: x.transpose(1, 2).reshape(2, 14, 7 * 8), meta(2, 7, 14, 8))),
     ("copy", lambda: of(lambda m, x: x[:, :32].contiguous(), meta(2, 64, 56, 56))),
     ("copy", lambda: of(lambda m, x: x.clone(), meta(1, 64, 9, 9).to(memory_format=CHANNELS_LAST))),
     ("copy", lambda: of(lambda m, x: x.to(torch.bfloat16), meta(1, 64, 9, 9))),
@@ -401,6 +404,25 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         # two pieces of each image, then two of each of its 64 channels
         (lambda: of(lambda m, a: a.roll((1, 2), (1, 2)), meta(4, 64, 9, 9)), {"rows": 520, "elements": 8 * 64 * 81}),
         (lambda: of(lambda m, x: x[:, :32].contiguous(), meta(2, 64, 9, 9)), {"rows": 2, "read_bytes": 4 * 64 * 81}),
+        # A reshape of what cannot be viewed so copies it row by row; numbers made of nothing are one run.
+        (lambda: of(lambda m, x: x.transpose(1, 2).reshape(2, 14, 224), meta(2, 7, 14, 32)), {"rows": 2 * 7 * 14}),
+        (lambda: of(lambda m, x: x.mT.reshape(-1), meta(3, 8, 32)), {"rows": 3 * 32, "read_bytes": 4 * 3 * 8 * 32}),
+        (lambda: of(lambda m, x: x.new_zeros(2, 16, 96), meta(1)), {"rows": 1, "read_bytes": 0}),
+        # Sums over a dimension that is not the last run over what stands side by side: over two branches, of an image
+        # each; over channels, of a map; over the last one, they are a run each.
+        (lambda: of(lambda m, x: x.sum(1), meta(3, 2, 64, 9, 9)), {"rows": 3 * 2, "elements": 3 * 2 * 64 * 81}),
+        (lambda: of(lambda m, x: x.mean(1), meta(3, 64, 9, 9)), {"rows": 3 * 64}),
+        (lambda: of(lambda m, x: x.mean(-1), meta(3, 64, 9)), {"rows": 3 * 64}),
+        # What is transformed is read, be it a parameter; what it is transformed by is a weight, be it made of some.
+        (
+            lambda: of(lambda m: F.batch_norm(m.w, None, None, training=True), w=nn.Conv1d(9, 64, 5).weight),
+            {"read_bytes": 4 * 64 * 9 * 5, "weight_bytes": 0, "rows": 64 * 9},
+        ),
+        (
+            lambda: of(lambda m, x: F.conv2d(x, m.w * 2), meta(1, 32, 30, 30), w=nn.Conv2d(32, 64, 3).weight),
+            {"read_bytes": 4 * 32 * 900, "weight_bytes": 4 * 64 * 32 * 9},
+        ),
+        (lambda: of(lambda m, x: F.linear(x, m.w * 2), meta(9, 32), w=nn.Linear(32, 8).weight), {"weight_bytes": 1024}),
         (lambda: of(nn.LSTM(8, 16, 2, bidirectional=True), meta(5, 3, 8)), {"rows": 5 * 2 * 2, "macs": 15 * 64 * 144}),
         (lambda: of(nn.LSTM(8, 16, batch_first=True), meta(3, 5, 8)), {"rows": 5, "macs": 15 * 64 * 24}),
         (lambda: of(nn.Embedding(1000, 64), meta(2, 9, dtype=torch.int64)), {"weight_bytes": 4608, "read_bytes": 144}),

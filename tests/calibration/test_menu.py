@@ -84,7 +84,7 @@ def test_they_have_the_kernels_that_networks_are_built_of(graphs: list[Graph]) -
     wanted = {
         "conv_1x1", "conv_kxk", "conv_depthwise", "conv_grouped", "conv_few_channels", "gemm", "bmm", "sdpa",
         "batch_norm", "layer_norm", "elementwise_cheap", "elementwise_binary", "activation_silu", "pool_max",
-        "pool_global", "cat", "softmax", "copy",
+        "pool_global", "cat", "softmax", "copy", "reduce", "batch_norm_training",
     }  # fmt: skip
     assert wanted <= bases
     assert "other" not in bases
