@@ -26,6 +26,7 @@ Mode = Literal["eager", "channels_last", "compile"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 STOPPED: Final = "it was stopped by hand: --extend adds to it"  # a note, which an extension takes away
 MOVES: Final = ("read", "copy", "triad")
+LARGEST_FOOTPRINT: Final = 2**28  # bytes that the largest copy touches, where there is time for it
 AT_REFERENCE: Final = ("loops_s",)  # of the terms of wholes, the times at the reference state
 RATES: Final = ("gemm_macs_per_s", "read_bytes_per_s", "copy_bytes_per_s", "triad_bytes_per_s")
 # Of a column, by its annotation: the type of its elements, and the kinds of types that become it without loss.
@@ -199,6 +200,17 @@ class Ceilings:
         if min(self.caches_bytes, default=1) <= 0:
             raise CalibrationError(f"ceilings: caches_bytes must be positive (got {self.caches_bytes})")
 
+    @property
+    def note(self) -> str | None:
+        """What has to be said of them."""
+        largest = int(self.footprints_bytes.max(initial=0))
+        if largest >= LARGEST_FOOTPRINT:
+            return None
+        return (
+            f"the bandwidth is that of {largest / 2**20:.3g} MiB, which caches may hold, as there was no time for "
+            "more: calibrate with a larger --budget"
+        )
+
     def best(self, other: Ceilings) -> Ceilings:
         """The faster products, and the memory of the two whose copies got further beyond the caches, or were faster."""
         memory = max((self, other), key=lambda each: (each.footprints_bytes.max(initial=0), each.copy_bytes_per_s))
@@ -235,7 +247,7 @@ class Calibration:
         left_out: Samples dropped because something else kept the machine busy.
         total_samples: Samples taken, those included.
         made_at: When, in UTC, as ISO 8601: ``2025-03-01T12:00:00+00:00``.
-        notes: What a user of it has to know, as sentences.
+        notes: What a user has to know of the sessions that made it, as sentences.
         terms: Names of the columns of `OpTimes.terms`.
         composed: What the times of the wholes depend on, in modes where that is more than their ops: compiled, and on
             CUDA; None elsewhere.
@@ -284,6 +296,11 @@ class Calibration:
         if len(names) != len(reference_s) or not all(0 < time < math.inf for time in reference_s):
             told = f"a positive time of each of its parts, {', '.join(names) or 'none'} (got {reference_s})"
             raise CalibrationError(f"calibration: the anchor's reference_s must be {told}")
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """What a user of it has to know: its notes, and that of its ceilings."""
+        return (*self.notes, *([self.ceilings.note] if self.ceilings.note else []))
 
     @property
     def left_out_share(self) -> float:

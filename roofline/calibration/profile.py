@@ -104,6 +104,6 @@ def _notes(calibration: Calibration) -> str:
         f"A copy slows down beyond {caches}." if caches else "",
         f"Timed: {len(calibration.ops)} kernels in {len(calibration.wholes)} networks; of {calibration.total_samples} "
         f"samples, {percent(calibration.left_out_share)} left out since others kept the machine busy.",
-        *calibration.notes,
+        *calibration.all_notes,
     ]
     return " ".join(filter(None, told))

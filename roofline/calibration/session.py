@@ -36,7 +36,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from roofline.calibration import ceilings, compiling
+from roofline.calibration import compiling
 from roofline.calibration.bench import Bench
 from roofline.calibration.clocks import WHOLE_TERMS as CLOCK_TERMS
 from roofline.calibration.data import STOPPED, Calibration, Ceilings
@@ -501,11 +501,6 @@ class Session:
             yield (
                 f"the machine was {slow:.2g} times as slow as at its reference state for most of the time, and what is "
                 "divided by such a factor is known but about: calibrate again when it is idle"
-            )
-        if self.ceilings is not None and self.ceilings.footprints_bytes[-1] < ceilings.FOOTPRINTS[-1]:
-            yield (
-                f"the bandwidth is that of {self.ceilings.footprints_bytes[-1] / 2**20:.3g} MiB, which caches may "
-                "hold, as there was no time for more: calibrate with a larger --budget"
             )
         if is_interrupted:
             yield STOPPED

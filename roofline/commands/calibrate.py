@@ -167,7 +167,7 @@ def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[s
         f"{factor['p10']:.2f} to {factor['p90']:.2f}); {percent(calibration.left_out / calibration.total_samples)} of "
         "the samples were left out"
     )
-    yield from (f"note: {note}" for note in calibration.notes)
+    yield from (f"note: {note}" for note in calibration.all_notes)
     yield f"Wrote {output} and {beside}. Predict with: roofline analyze MODEL --hw {output}"
     yield f"Check it with: roofline validate MODEL... --hw {output}"
 

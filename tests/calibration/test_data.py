@@ -120,6 +120,17 @@ def test_a_copy_that_never_left_the_caches_is_no_ceiling_of_memory() -> None:
         assert content(one.best(other)) == content(make_ceilings(gemm_macs_per_s=130e9))
 
 
+def test_a_copy_that_may_have_been_of_caches_is_said_until_a_larger_one_is_known() -> None:
+    """A note of the ceilings that a calibration has, and not of a session that had no time for more."""
+    short = make_ceilings(
+        footprints_bytes=np.array([2**15, 2**21]), copy_by_footprint_bytes_per_s=np.array([200e9, 90e9]),
+        read_by_footprint_bytes_per_s=np.array([150e9, 60e9]), triad_by_footprint_bytes_per_s=np.array([180e9, 80e9]),
+    )  # fmt: skip
+    small, large = make_calibration(["a"], ceilings=short, notes=()), make_calibration(["b"], notes=(), made_at=LATER)
+    assert [note.partition(",")[0] for note in small.all_notes] == ["the bandwidth is that of 2 MiB"]
+    assert large.all_notes == small.merged(large).all_notes == large.merged(small).all_notes == ()
+
+
 def test_counts_add_up_and_notes_stand_once() -> None:
     merged = make_calibration().merged(make_calibration(left_out=2, total_samples=40, notes=("A note.", "Another.")))
     assert (merged.left_out, merged.total_samples, merged.notes) == (5, 540, ("A note.", "Another."))

@@ -39,9 +39,9 @@ def test_a_law_is_unbiased_and_never_negative(seed: int, noise: float) -> None:
     rng = np.random.default_rng(seed)
     columns = np.column_stack([np.ones(200), rng.lognormal(3, 1.5, (200, 4))])
     time_s = columns @ rng.exponential(1.0, 5) * np.exp(rng.normal(0, noise, 200))
-    constants = nonnegative_fit(columns, time_s)
+    constants = nonnegative_fit(columns, time_s, outlier=1e9)  # those that count less are of another test
     assert (constants >= 0).all()
-    assert np.mean(time_s / (columns @ constants)) == pytest.approx(1, abs=0.01)
+    assert np.mean(time_s / (columns @ constants)) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_wild_time_moves_a_law_little() -> None:
