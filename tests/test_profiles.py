@@ -209,7 +209,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter() -> None:
 
 
 @given(peak=st.floats(1e-9, 1e9), bandwidth=st.floats(1e-9, 1e9), micros=st.floats(1e-6, 1e9), mib=st.floats(1, 1e6))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_positive_figure_keeps_its_size_through_the_change_of_units(
     peak: float, bandwidth: float, micros: float, mib: float
 ) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from roofline.calibration.layouts import layout_of
 from roofline.calibration.risks import risks
-from roofline.calibration.work import BASES, BIASED, CACHE_BYTES, FALLBACK, Work, item_bytes, work_of
+from roofline.calibration.work import BASES, CACHE_BYTES, FALLBACK, Work, item_bytes, work_of
 from roofline.count import Cost, cost
 from roofline.graph import Graph, Op, Value
 
@@ -130,15 +130,15 @@ def _terms(op: Op, item: Cost | None, work: Work) -> tuple[float, ...]:
 
 
 def _is_weight(value: Value, op: Op, work: Work) -> bool:
-    """Whether an operand is what the others are transformed by, be it a parameter or made of one.
+    """Whether an operand is a weight to the kernel.
 
-    The first operand is what is transformed, a parameter where a network makes its weights as it runs; but a table that
-    rows are taken from stands there, and the bias of a product.
+    A parameter is, but for the first operand where there are no others than parameters, as of a network that normalises
+    its weights as it runs; and so is, of a convolution or a linear layer, whatever stands in the place of one.
     """
     is_first = value is op.inputs[0]
     if work.kernel.startswith("conv_") or op.name == "linear":
         return not is_first
-    return value.is_weight and (not is_first or work.kernel == "embedding" or op.name in BIASED)
+    return value.is_weight and not (is_first and all(operand.is_weight for operand in op.inputs))
 
 
 def _told(arg: Any) -> str:

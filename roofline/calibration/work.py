@@ -35,7 +35,7 @@ from roofline.calibration.layouts import (
     layout_of,
     suggests_channels_last,
 )
-from roofline.count import COPIES, FACTORIES, GATHERS, HANDLERS, Cost
+from roofline.count import COPIES, FACTORIES, GATHERS, HANDLERS, Cost, takes_batch_statistics
 from roofline.graph import Op, Value, numel
 from roofline.vector_ops import ACTIVATIONS, ELEMENTWISE, EXP, NORMS, REDUCTIONS, SOFTMAXES
 
@@ -327,9 +327,11 @@ def _norm(op: Op, item: Cost) -> Work:
     elif op.name == "group_norm":
         groups = op.arg(1, "num_groups")
         kernel, rows = "group_norm", (x.shape[0] * groups if isinstance(groups, int) else rows)
+    elif op.name == "instance_norm":  # ATen calls a batch norm of as many channels as there are in all images
+        kernel = "batch_norm_training" if op.arg(5, "use_input_stats") is True else "batch_norm"
     elif op.name != "batch_norm":
         kernel = "group_norm"
-    elif op.arg(5, "training") is True:  # means and variances of its input, as of weights that are normalised
+    elif takes_batch_statistics(op):  # of weights that a network normalises as it runs, say
         kernel = "batch_norm_training"
     return Work(kernel, layout_of(x) != "contiguous", elements=numel(x.shape), rows=max(1, rows))
 
@@ -347,7 +349,7 @@ def _softmax(op: Op, item: Cost) -> Work:
 def _reduce(op: Op, item: Cost) -> Work:
     x = op.inputs[0]
     rank = len(x.shape)
-    dims = op.kwargs.get("dim", op.arg(1, "dim") if op.name not in ("topk", "norm") else -1)
+    dims = op.arg(2 if "norm" in op.name else 1, "dim")  # after the order of a norm
     given = (dims,) if type(dims) is int else dims if isinstance(dims, tuple) and dims else range(rank)
     axes = {axis % rank for axis in given} if rank else set()
     wide = [axis for axis in axes if x.shape[axis] != 1]

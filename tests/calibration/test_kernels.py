@@ -149,6 +149,14 @@ CLASSES: list[tuple[str, Callable[[], Kernels]]] = [
     ("softmax/strided", lambda: of(lambda m, x: x.softmax(1), meta(1, 8, 49, 49))),
     ("batch_norm_training", lambda: of(lambda m, x: F.batch_norm(x, None, None, training=True), meta(1, 64, 576))),
     ("copy", lambda: of(lambda m, x: x.clone(), meta(1, 64, 56, 56))),
+    ("batch_norm_training", lambda: of(nn.InstanceNorm2d(64), meta(2, 64, 9, 9))),
+    (
+        "batch_norm_training",
+        lambda: of(
+            lambda m, x: torch.ops.aten._native_batch_norm_legit.no_stats(x, None, None, True, 0.1, 1e-5)[0],
+            meta(2, 64, 9, 9),
+        ),
+    ),
     ("copy", lambda: of(lambda m, x: x.transpose(1, 2).reshape(2, 14, 7 * 32), meta(2, 7, 14, 32))),
     ("copy/strided", lambda: of(lambda m, x: x.transpose(1, 2).reshape(2, 14, 7 * 8), meta(2, 7, 14, 8))),
     ("copy", lambda: of(lambda m, x: x[:, :32].contiguous(), meta(2, 64, 56, 56))),
@@ -413,6 +421,13 @@ def test_the_terms_of_a_convolution_by_hand() -> None:
         (lambda: of(lambda m, x: x.sum(1), meta(3, 2, 64, 9, 9)), {"rows": 3 * 2, "elements": 3 * 2 * 64 * 81}),
         (lambda: of(lambda m, x: x.mean(1), meta(3, 64, 9, 9)), {"rows": 3 * 64}),
         (lambda: of(lambda m, x: x.mean(-1), meta(3, 64, 9)), {"rows": 3 * 64}),
+        (lambda: of(lambda m, x: x.norm(2, 1), meta(3, 64, 9, 9)), {"rows": 3 * 64}),  # the order is no dimension
+        (lambda: of(lambda m, x: torch.linalg.vector_norm(x, 1, dim=-1), meta(3, 64, 9)), {"rows": 3 * 64}),
+        (lambda: of(lambda m, x: x.norm(), meta(3, 64, 9)), {"rows": 1}),
+        # A parameter is a weight on either side of a product.
+        (lambda: of(lambda m, x: m.w @ x, meta(64, 9), w=nn.Linear(64, 32).weight), {"weight_bytes": 4 * 2048}),
+        (lambda: of(lambda m, x: m.w * x, meta(8, 32, 64), w=nn.Linear(64, 32).weight), {"weight_bytes": 4 * 2048}),
+        (lambda: of(lambda m, x: x * m.w, meta(8, 32, 64), w=nn.Linear(64, 32).weight), {"weight_bytes": 4 * 2048}),
         # What is transformed is read, be it a parameter; what it is transformed by is a weight, be it made of some.
         (
             lambda: of(lambda m: F.batch_norm(m.w, None, None, training=True), w=nn.Conv1d(9, 64, 5).weight),
@@ -609,7 +624,7 @@ def value_of(tensor: Tensor) -> Value:
     return Value(tuple(tensor.shape), "float32", "activation", tensor.numel(), 0, strides=tensor.stride())
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(views())
 def test_layouts_are_torchs_memory_formats(tensor: Tensor) -> None:
     layout = layout_of(value_of(tensor))
@@ -632,7 +647,7 @@ def test_what_orders_numbers_is_not_taken_for_a_sum(call: Callable[[nn.Module, T
     assert of(call, meta(1, 196, 64)).kernel.tolist() == [FALLBACK]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(views())
 def test_axes_fold_where_a_reshape_is_a_view(tensor: Tensor) -> None:
     is_view = tensor.reshape(-1, tensor.shape[-1]).untyped_storage()._cdata == tensor.untyped_storage()._cdata
