@@ -17,7 +17,9 @@ from roofline.measurement.clock import Clock
 
 GEMM_SIDES = (256, 384, 512, 768, 1024, 1536, 2048)
 GEMM_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}  # in which CPUs have products of their own
-FOOTPRINTS = tuple(2**power for power in range(15, LARGEST_FOOTPRINT.bit_length()))  # bytes that a copy touches
+FOOTPRINTS = tuple(
+    2**power for power in range(15, LARGEST_FOOTPRINT.bit_length())
+)  # bytes that a copy touches, from 32 KiB
 SHORTEST_TRY_S = 1e-3  # ops are called in a loop until they take as long: reading the clock is then nothing
 TRIES = 5
 KNEE = 0.85  # where twice the footprint has less than this share of the rate, the footprint filled a cache ...

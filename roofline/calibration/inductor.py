@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.calibration.kernels import TERMS, Kernels, kernels_of
-from roofline.calibration.layouts import suggests_channels_last
+from roofline.calibration.layouts import contiguous_strides, suggests_channels_last
 from roofline.calibration.work import FALLBACK, item_bytes
 from roofline.graph import Graph, Op, Value, numel
 
@@ -131,7 +131,7 @@ def _relaid(op: Op) -> Op:
     if op.name == "convolution" and len(op.inputs[1].shape) == 4:
         chosen = {id(value): replace(value, strides=_channels_last(value.shape)) for value in op.inputs[:2]}
     elif op.name == "linear":
-        chosen = {id(op.inputs[0]): replace(op.inputs[0], strides=_contiguous(op.inputs[0].shape))}
+        chosen = {id(op.inputs[0]): replace(op.inputs[0], strides=contiguous_strides(op.inputs[0].shape))}
     else:
         return op
 
@@ -139,10 +139,6 @@ def _relaid(op: Op) -> Op:
         return chosen.get(id(arg), arg) if isinstance(arg, Value) else arg
 
     return replace(op, args=tuple(map(swap, op.args)), inputs=tuple(map(swap, op.inputs)))
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(numel(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -18,7 +18,27 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from roofline.calibration.menu_modules import (
+    ChannelsLast,
+    Concatenate,
+    DownAndUp,
+    Gate,
+    Mean,
+    NormLast,
+    OnPhases,
+    OnTokens,
+    Recurrent,
+    Residual,
+    Shuffle,
+    Slices,
+    SqueezeExcite,
+    StandardConv,
+    Sum,
+    TokenBlock,
+    TokenConvolution,
+    Windows,
+)
 
 MACS = (20e6, 1.5e9)  # of a network, log-uniform: 2 to 30 ms where a convolution reaches 50 GMAC/s
 # Of what keeps its input's size: blocks find their buffers in the caches from the second on.
@@ -172,7 +192,7 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
     for _ in range(rng.randint(1, 3)):
         ratio, how, repeats = rng.choice((2, 3, 4)), rng.choice(MIXINGS), rng.choice(REPEATS)
         for _ in range(repeats):
-            blocks.append(_TokenBlock(width, heads, ratio, how, length))
+            blocks.append(TokenBlock(width, heads, ratio, how, length))
             macs += _macs(blocks[-1], Map(batch, width, 1)) * length
             if macs > budget:
                 break
@@ -181,12 +201,12 @@ def _tokens(rng: random.Random, weights: Mapping[str, float]) -> tuple[nn.Module
     if rng.random() < RECURRENT_SHARE and length <= 150:
         for _ in range(rng.choice((1, 1, 2))):
             kind, layers, both = rng.choice((nn.GRU, nn.LSTM, nn.LSTM)), rng.choice((1, 1, 2)), rng.random() < 0.3
-            blocks.append(_Recurrent(kind, width, rng.choice(STATES), layers, both))
+            blocks.append(Recurrent(kind, width, rng.choice(STATES), layers, both))
     if rng.random() < VOCABULARY_SHARE:
         words = [each for each in VOCABULARIES if each * width * length * batch <= MACS[1]]
         head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, rng.choice(words or [1000]), bias=False))
     else:
-        head = nn.Sequential(nn.LayerNorm(width), _Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
+        head = nn.Sequential(nn.LayerNorm(width), Mean(1), nn.Linear(width, rng.choice((10, 100, 1000))))
     return nn.Sequential(*blocks, head).eval(), (batch, length, width)
 
 
@@ -198,7 +218,7 @@ def _channels(rng: random.Random, side: int) -> int:
     middle = 3200 / side
     width = middle * math.exp(rng.uniform(-1.3, 1.3))
     if rng.random() < POWER_SHARE:
-        return 2 ** max(3, round(math.log2(width)))
+        return 1 << max(3, round(math.log2(width)))
     step = 8 if rng.random() < 0.85 else rng.choice((2, 3, 4))
     return max(8, step * round(width / step))
 
@@ -244,9 +264,9 @@ def _inverted(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     kernel = rng.choice(KERNELS)
     layers = [_conv(shape.channels, wide, 1, rng), _conv(wide, wide, kernel, rng, groups=wide)]
     if rng.random() < 0.4:
-        layers.append(_SqueezeExcite(wide, max(8, wide // rng.choice((4, 8, 16))), _act(rng)))
+        layers.append(SqueezeExcite(wide, max(8, wide // rng.choice((4, 8, 16))), _act(rng)))
     layers.append(_conv(wide, shape.channels, 1, rng, act=False))
-    return _Residual(nn.Sequential(*layers)), shape
+    return Residual(nn.Sequential(*layers)), shape
 
 
 def _separable(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -266,7 +286,7 @@ def _basic(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
         return made, Map(shape.batch, out, shape.side)
     channels = shape.channels
     inner = nn.Sequential(_conv(channels, channels, 3, rng), _conv(channels, channels, 3, rng, act=False))
-    return _Residual(inner, _act(rng)), shape
+    return Residual(inner, _act(rng)), shape
 
 
 def _bottleneck(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -277,10 +297,10 @@ def _bottleneck(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     layers = nn.Sequential(
         _conv(shape.channels, inner, 1, rng),
         _conv(inner, inner, 3, rng, groups=groups),
-        *([_SqueezeExcite(inner, max(8, inner // 4), nn.ReLU())] if rng.random() < 0.3 else []),
+        *([SqueezeExcite(inner, max(8, inner // 4), nn.ReLU())] if rng.random() < 0.3 else []),
         _conv(inner, shape.channels, 1, rng, act=False),
     )
-    return _Residual(layers, _act(rng)), shape
+    return Residual(layers, _act(rng)), shape
 
 
 def _dense(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -291,14 +311,14 @@ def _dense(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
             _conv(shape.channels, growth, kernel, rng) for kernel in (1, 3, 5)[: rng.randint(2, 3)]
         )
         if rng.random() < 0.4:
-            return _Sum(branches), Map(shape.batch, growth, shape.side)
-        made = _Concatenate(branches, keeps_input=False)
+            return Sum(branches), Map(shape.batch, growth, shape.side)
+        made = Concatenate(branches, keeps_input=False)
         return made, Map(shape.batch, growth * len(branches), shape.side)
     layer = nn.Sequential(
         nn.BatchNorm2d(shape.channels), _act(rng, in_place=False), nn.Conv2d(shape.channels, 4 * growth, 1, bias=False),
         nn.BatchNorm2d(4 * growth), nn.ReLU(inplace=True), nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
     )  # fmt: skip
-    made = _Concatenate(nn.ModuleList([layer]), keeps_input=True)
+    made = Concatenate(nn.ModuleList([layer]), keeps_input=True)
     return made, Map(shape.batch, shape.channels + growth, shape.side)
 
 
@@ -310,7 +330,7 @@ def _shuffle(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     branch = nn.Sequential(
         _conv(half, half, 1, rng), _conv(half, half, 3, rng, groups=half, act=False), _conv(half, half, 1, rng)
     )
-    return _Shuffle(branch, rng.choice((2, 4))), shape
+    return Shuffle(branch, rng.choice((2, 4))), shape
 
 
 def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -319,18 +339,18 @@ def _tokens_of_map(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     heads = next((channels // head for head in rng.sample((16, 32, 64, 8), 4) if channels % head == 0), 1)
     window = next((side for side in (7, 8, 4) if shape.side % side == 0 and shape.side > side), None)
     if window is not None and (shape.side > 20 or rng.random() < 0.5):
-        return _Windows(channels, heads, window, rng.random() < 0.5, rng.random() < 0.5), shape
+        return Windows(channels, heads, window, rng.random() < 0.5, rng.random() < 0.5), shape
     if shape.side > 28:
         return _last(rng, shape)
     how = rng.choice(MIXINGS)
     if shape.side % 2 == 0 and rng.random() < 0.3:
-        return _OnPhases(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2 // 4)), shape
-    return _OnTokens(_TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2)), shape
+        return OnPhases(TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2 // 4)), shape
+    return OnTokens(TokenBlock(channels, heads, rng.choice((2, 4)), how, shape.side**2)), shape
 
 
 def _last(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     """A depthwise convolution, and linear layers or pointwise convolutions over channels that stand last."""
-    return _ChannelsLast(shape.channels, rng.choice(KERNELS), rng.choice((2, 3, 4)), rng.random() < 0.4), shape
+    return ChannelsLast(shape.channels, rng.choice(KERNELS), rng.choice((2, 3, 4)), rng.random() < 0.4), shape
 
 
 def _token_convolution(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -339,7 +359,7 @@ def _token_convolution(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     wide = channels * rng.choice((1, 2, 4))
     kernel = rng.choice((1, 1, 3, 3, 5))
     groups = wide if kernel > 1 and rng.random() < 0.8 else 1
-    return _TokenConvolution(channels, wide, kernel, groups), shape
+    return TokenConvolution(channels, wide, kernel, groups), shape
 
 
 def _pools(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -350,7 +370,7 @@ def _pools(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     pool = _max_pool if rng.random() < 0.5 else _average_pool
     if kernel == 2:
         return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), pool(rng, 2, 1)), shape
-    return _Residual(pool(rng, kernel, 1, kernel // 2)), shape
+    return Residual(pool(rng, kernel, 1, kernel // 2)), shape
 
 
 def _max_pool(rng: random.Random, kernel: int, stride: int, padding: int = 0, *, ceil_mode: bool = False) -> nn.Module:
@@ -376,12 +396,12 @@ def _scale(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     if shape.side % 2 or shape.side < 8:
         return _point(rng, shape)
     pool = _max_pool(rng, 2, 2)
-    return _DownAndUp(shape.channels, pool, rng.choice(("nearest", "bilinear", "transposed"))), shape
+    return DownAndUp(shape.channels, pool, rng.choice(("nearest", "bilinear", "transposed"))), shape
 
 
 def _gates(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     """Products, sums and scales element by element, by channel and by position."""
-    return _Gate(shape.channels, _act(rng, in_place=False)), shape
+    return Gate(shape.channels, _act(rng, in_place=False)), shape
 
 
 def _standard(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
@@ -389,11 +409,11 @@ def _standard(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     inner = max(8, int(shape.channels * rng.choice((0.5, 1)) / 8) * 8)
     groups = rng.choice([each for each in (1, 1, inner // 8, inner) if inner % each == 0])
     layers = nn.Sequential(
-        _act(rng), _StandardConv(shape.channels, inner, 1),
-        _act(rng), _StandardConv(inner, inner, 3, padding=1, groups=groups),
-        _act(rng), _StandardConv(inner, shape.channels, 1),
+        _act(rng), StandardConv(shape.channels, inner, 1),
+        _act(rng), StandardConv(inner, inner, 3, padding=1, groups=groups),
+        _act(rng), StandardConv(inner, shape.channels, 1),
     )  # fmt: skip
-    return _Residual(layers), shape
+    return Residual(layers), shape
 
 
 PARTS: Mapping[str, Part] = {
@@ -437,10 +457,10 @@ def _downsample(rng: random.Random, shape: Map) -> tuple[nn.Module, Map]:
     if how == "patch" and shape.side % 2 == 0:
         patches: nn.Module = nn.Conv2d(shape.channels, out, 2, 2)
         if rng.random() < 0.5:
-            patches = nn.Sequential(_NormLast(shape.channels), patches)
+            patches = nn.Sequential(NormLast(shape.channels), patches)
         return patches, Map(shape.batch, out, side)
     if how == "slices" and shape.side % 2 == 0:
-        return _Slices(shape.channels, out, rng.random() < 0.6), Map(shape.batch, out, side)
+        return Slices(shape.channels, out, rng.random() < 0.6), Map(shape.batch, out, side)
     return _conv(shape.channels, out, rng.choice((1, 3, 3)), rng, stride=2), Map(shape.batch, out, side)
 
 
@@ -459,7 +479,7 @@ def _head(rng: random.Random, shape: Map) -> nn.Module:
         wide = rng.choice((512, 960, 1280, 2048))
         layers.append(_conv(shape.channels, wide, 1, rng))
         shape = Map(shape.batch, wide, shape.side)
-    pool: nn.Module = nn.AdaptiveAvgPool2d(1) if rng.random() < 0.6 else _Mean(2, 3, keepdim=True)
+    pool: nn.Module = nn.AdaptiveAvgPool2d(1) if rng.random() < 0.6 else Mean(2, 3, keepdim=True)
     layers += [pool, nn.Flatten(1)]
     if rng.random() < 0.3:
         wide = rng.choice((512, 1024, 1280, 4096))
@@ -467,276 +487,3 @@ def _head(rng: random.Random, shape: Map) -> nn.Module:
     else:
         layers.append(nn.Linear(shape.channels, rng.choice((100, 1000))))
     return nn.Sequential(*layers)
-
-
-# --- modules ----------------------------------------------------------------------------------------------------------
-
-
-class _Residual(nn.Module):
-    def __init__(self, inner: nn.Module, act: nn.Module | None = None) -> None:
-        super().__init__()
-        self.inner, self.act = inner, act
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x + self.inner(x)
-        return y if self.act is None else self.act(y)
-
-
-class _SqueezeExcite(nn.Module):
-    def __init__(self, channels: int, squeezed: int, act: nn.Module) -> None:
-        super().__init__()
-        self.reduce, self.act, self.expand = nn.Conv2d(channels, squeezed, 1), act, nn.Conv2d(squeezed, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = self.expand(self.act(self.reduce(x.mean((2, 3), keepdim=True))))
-        return x * scale.sigmoid()
-
-
-class _Concatenate(nn.Module):
-    def __init__(self, branches: nn.ModuleList, *, keeps_input: bool) -> None:
-        super().__init__()
-        self.branches, self.keeps_input = branches, keeps_input
-
-    def forward(self, x: Tensor) -> Tensor:
-        made = [branch(x) for branch in self.branches]
-        return torch.cat([x, *made] if self.keeps_input else made, 1)
-
-
-class _Sum(nn.Module):
-    """Branches stacked, and summed with weights that are made of their mean."""
-
-    def __init__(self, branches: nn.ModuleList) -> None:
-        super().__init__()
-        self.branches = branches
-
-    def forward(self, x: Tensor) -> Tensor:
-        made = torch.stack([branch(x) for branch in self.branches], 1)
-        weights = made.sum(1).mean((2, 3), keepdim=True).unsqueeze(1).sigmoid()
-        return (made * weights).sum(1)
-
-
-class _StandardConv(nn.Conv2d):
-    """A convolution whose weights are normalised, filter by filter, as it runs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        filters = self.weight.reshape(1, len(self.weight), -1)
-        weight = functional.batch_norm(filters, None, None, training=True, momentum=0.0).reshape_as(self.weight)
-        return functional.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-
-class _Shuffle(nn.Module):
-    def __init__(self, branch: nn.Module, groups: int) -> None:
-        super().__init__()
-        self.branch, self.groups = branch, groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        left, right = x.chunk(2, 1)
-        x = torch.cat((left, self.branch(right)), 1)
-        n, c, h, w = x.shape
-        return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
-
-
-class _Mean(nn.Module):
-    def __init__(self, *dims: int, keepdim: bool = False) -> None:
-        super().__init__()
-        self.dims, self.keepdim = dims, keepdim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(self.dims, keepdim=self.keepdim)
-
-
-class _TokenBlock(nn.Module):
-    """A block on (batch, length, width): a linear layer over the tokens, or attention, whose heads may talk to each
-    other, or look at where two tokens lie from each other, by a linear layer over that.
-    """
-
-    def __init__(self, width: int, heads: int, ratio: int, how: str, length: int) -> None:
-        super().__init__()
-        self.heads, self.how = heads, how
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        if how == "mixer":
-            self.mix = nn.Sequential(nn.Linear(length, 2 * length), nn.GELU(), nn.Linear(2 * length, length))
-        else:
-            self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        if how == "relative":
-            self.place = nn.Linear(3, heads)  # of two distances and their square
-            self.register_buffer("distances", torch.zeros(1, length, length, 3))
-        if how == "talking":
-            self.before, self.after = nn.Linear(heads, heads), nn.Linear(heads, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm1(x)
-        x = x + (self.mix(y.transpose(1, 2)).transpose(1, 2) if self.how == "mixer" else self._attention(y))
-        return x + self.mlp(self.norm2(x))
-
-    def _attention(self, x: Tensor) -> Tensor:
-        n, length, width = x.shape
-        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        if self.how == "fused":
-            y = functional.scaled_dot_product_attention(q, k, v)
-        else:
-            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-            if self.how == "talking":  # each pair of tokens mixes its heads, which stand first in memory
-                scores = self.before(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).softmax(-1)
-                y = self.after(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) @ v
-            elif self.how == "relative":
-                y = (scores + self.place(self.distances).permute(0, 3, 1, 2)).softmax(-1) @ v
-            else:
-                y = scores.softmax(-1) @ v
-        return self.out(y.transpose(1, 2).reshape(n, length, width))
-
-
-class _Recurrent(nn.Module):
-    """Recurrent layers over the tokens, one way or both, and back to the width of these."""
-
-    def __init__(self, kind: Callable[..., nn.Module], width: int, state: int, layers: int, both: bool) -> None:
-        super().__init__()
-        self.inner = kind(width, state, layers, batch_first=True, bidirectional=both)
-        self.out = nn.Linear(2 * state if both else state, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.inner(x)[0])
-
-
-class _OnTokens(nn.Module):
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        return self.block(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(n, c, h, w)
-
-
-class _OnPhases(nn.Module):
-    """A block on the tokens of every other row and column, four times: attention across patches."""
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        y = x.reshape(n * c * (h // 2), 2, w // 2, 2).transpose(1, 2).reshape(n, c, -1, 4)
-        y = self.block(y.transpose(1, 3).reshape(4 * n, -1, c))
-        y = y.reshape(n, 4, -1, c).transpose(1, 3).reshape(n * c * (h // 2), w // 2, 2, 2)
-        return y.transpose(1, 2).reshape(n, c, h, w)
-
-
-class _Slices(nn.Module):
-    """Every other row and column, four times, side by side as channels, which stand first or last."""
-
-    def __init__(self, channels: int, out: int, is_last: bool) -> None:
-        super().__init__()
-        self.is_last = is_last
-        self.merge = (
-            nn.Sequential(nn.LayerNorm(4 * channels), nn.Linear(4 * channels, out, bias=False)) if is_last
-            else nn.Conv2d(4 * channels, out, 1)
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.is_last:
-            return self.merge(torch.cat([x[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)], 1))
-        y = x.permute(0, 2, 3, 1).contiguous()
-        y = self.merge(torch.cat([y[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1))
-        return y.permute(0, 3, 1, 2)
-
-
-class _Windows(nn.Module):
-    """Attention within windows, shifted or not, with a bias for each pair of positions."""
-
-    def __init__(self, channels: int, heads: int, window: int, shifts: bool, is_fused: bool) -> None:
-        super().__init__()
-        self.heads, self.window, self.shift, self.is_fused = heads, window, window // 2 if shifts else 0, is_fused
-        self.norm, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        if not is_fused:
-            self.bias = nn.Parameter(torch.randn(heads, window**2, window**2) / 10)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        y, side = x.permute(0, 2, 3, 1), self.window
-        z = self.norm(y)
-        if self.shift:
-            z = torch.roll(z, (-self.shift, -self.shift), (1, 2))
-        z = z.view(n, h // side, side, w // side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, side * side, c)
-        q, k, v = self.qkv(z).reshape(len(z), side * side, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        if self.is_fused:
-            z = functional.scaled_dot_product_attention(q, k, v)
-        else:
-            z = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias).softmax(-1) @ v
-        z = self.out(z.transpose(1, 2).reshape(-1, side * side, c))
-        z = z.view(n, h // side, w // side, side, side, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
-        if self.shift:
-            z = torch.roll(z, (self.shift, self.shift), (1, 2))
-        y = y + z
-        return (y + self.mlp(self.norm2(y))).permute(0, 3, 1, 2).contiguous()
-
-
-class _ChannelsLast(nn.Module):
-    def __init__(self, channels: int, kernel: int, ratio: int, convolves: bool) -> None:
-        super().__init__()
-        self.convolves, wide = convolves, ratio * channels
-        self.depthwise = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
-        self.norm, self.scale = nn.LayerNorm(channels), nn.Parameter(torch.randn(channels, 1, 1) / 10)
-        self.mlp = nn.Sequential(
-            nn.Conv2d(channels, wide, 1) if convolves else nn.Linear(channels, wide),
-            nn.GELU(),
-            nn.Conv2d(wide, channels, 1) if convolves else nn.Linear(wide, channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        if self.convolves:
-            return x + self.mlp(y.permute(0, 3, 1, 2)) * self.scale
-        return x + (self.mlp(y) * self.scale.flatten()).permute(0, 3, 1, 2)
-
-
-class _NormLast(nn.LayerNorm):
-    """A norm over the channels of a map, which stand last in memory from then on."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class _TokenConvolution(nn.Module):
-    def __init__(self, channels: int, wide: int, kernel: int, groups: int) -> None:
-        super().__init__()
-        self.expand, self.reduce = nn.Linear(channels, wide), nn.Linear(wide, channels)
-        self.conv = nn.Conv2d(wide, wide, kernel, padding=kernel // 2, groups=groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        y = self.expand(x.flatten(2).transpose(1, 2))
-        y = self.conv(y.transpose(1, 2).view(n, -1, h, w)).flatten(2).transpose(1, 2)
-        return self.reduce(functional.gelu(y)).transpose(1, 2).reshape(n, c, h, w)
-
-
-class _DownAndUp(nn.Module):
-    def __init__(self, channels: int, pool: nn.Module, how: str) -> None:
-        super().__init__()
-        self.how = how
-        self.pool, self.conv = pool, nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.up = nn.ConvTranspose2d(channels, channels, 2, 2) if how == "transposed" else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.pool(x)
-        if self.up is not None:
-            y = self.up(y)
-        else:
-            corners = False if self.how == "bilinear" else None
-            y = functional.interpolate(y, scale_factor=2.0, mode=self.how, align_corners=corners)
-        return self.conv(torch.cat((x, y), 1))
-
-
-class _Gate(nn.Module):
-    def __init__(self, channels: int, act: nn.Module) -> None:
-        super().__init__()
-        self.act, self.scale = act, nn.Parameter(torch.randn(channels, 1, 1) / 10 + 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act(x) * x
-        y = y * self.scale + x.mean(1, keepdim=True)
-        return (y - x).clamp(-3, 3)

@@ -17,11 +17,10 @@ from roofline.calibration.menu import (
     PART_WEIGHTS,
     PARTS,
     _chain,
-    _Recurrent,
-    _TokenBlock,
     network,
     with_weights,
 )
+from roofline.calibration.menu_modules import Recurrent, TokenBlock
 from roofline.graph import Graph
 from roofline.layers import lower
 from roofline.trace import trace
@@ -114,7 +113,7 @@ def test_chains_are_of_many_short_ops_and_differ_in_modules_and_views() -> None:
 
 def test_heads_that_talk_multiply_every_pair_of_tokens_by_a_matrix_as_small_as_they_are_many() -> None:
     with torch.device("meta"):
-        block = _TokenBlock(64, 4, 2, "talking", 49)
+        block = TokenBlock(64, 4, 2, "talking", 49)
     found = kernels_of(trace(block, (torch.empty(1, 49, 64, device="meta"),)))
     mixing = found.terms[found.kernel == "gemm_skinny/strided"]
     assert mixing[:, TERMS.index("macs")].tolist() == [49 * 49 * 4 * 4] * 2
@@ -122,7 +121,7 @@ def test_heads_that_talk_multiply_every_pair_of_tokens_by_a_matrix_as_small_as_t
 
 def test_where_tokens_lie_from_each_other_goes_through_a_layer_of_three_inputs() -> None:
     with torch.device("meta"):
-        block = _TokenBlock(64, 4, 2, "relative", 49)
+        block = TokenBlock(64, 4, 2, "relative", 49)
     found = kernels_of(trace(block, (torch.empty(2, 49, 64, device="meta"),)))
     placing = found.terms[found.kernel == "gemm_skinny"]
     assert placing[:, TERMS.index("macs")].tolist() == [49 * 49 * 3 * 4]
@@ -130,7 +129,7 @@ def test_where_tokens_lie_from_each_other_goes_through_a_layer_of_three_inputs()
 
 def test_a_recurrent_part_gives_the_width_it_took() -> None:
     with torch.device("meta"):
-        part = _Recurrent(nn.LSTM, 48, 96, 2, both=True)
+        part = Recurrent(nn.LSTM, 48, 96, 2, both=True)
     assert part(torch.empty(2, 5, 48, device="meta")).shape == (2, 5, 48)
 
 
