@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 BLOCKS_A_WORKER = 2  # one that it does, and one that waits for it
 FEWEST_BLOCKS = 8  # of a cluster, which may have no worker before there is work
+TAKEN_UP_S = 1.0  # until a pool has taken up what it was given, which it does within milliseconds
 TRIES = 3  # of a block whose process ended; as dask has it (distributed.scheduler.allowed-failures)
 LOOK_EVERY_S = 2.0  # how often a cluster is asked which workers it has, and one who waits is told
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-NO_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # as `_interrupts_ignored` has it
+NO_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # of a worker of dask's own
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -183,26 +185,41 @@ class _Processes:
         self.lost: tuple[type[BaseException], ...] = (BrokenProcessPool,)
         self._pool: Any = None
         self._shared: Any = None
+        self._last: futures.Future[Any] | None = None
 
     def submit(self, work: Callable[[Any, Any], Any], shared: Any, task: Any) -> Promise:
         if self._pool is None or self._shared is not shared:
             self.renew()
             self._pool, self._shared = self._new(shared), shared
         try:
-            with _interrupts_ignored():  # and so by the processes that this starts
-                return _OfPool(self._pool.submit(_with_shared, work, task))
+            with _interrupts_held():  # and from the processes that this starts
+                self._last = self._pool.submit(_with_shared, work, task)
+                return _OfPool(self._last)
         except self.lost as error:  # it ended meanwhile
             return _Failed(error)
 
     def _new(self, shared: Any) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
+        if sys.platform != "win32":
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # or else it is started beside the first process, and unblocks SIGINT
         return ProcessPoolExecutor(self.workers, env=ONE_THREAD, initializer=_begin, initargs=(shared,))
 
     def renew(self) -> None:
         if self._pool is not None:
+            self._wait_until_taken_up()
             self._pool.shutdown(wait=True, kill_workers=True)
-        self._pool = None
+        self._pool = self._last = None
+
+    def _wait_until_taken_up(self) -> None:
+        """Loky's own thread fails, aloud, if the pool is shut down before the thread has seen the latest task."""
+        until_s = time.monotonic() + TAKEN_UP_S
+        while self._last is not None and not (self._last.running() or self._last.done()):
+            if time.monotonic() > until_s:
+                return
+            time.sleep(0.001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,22 +252,33 @@ _shared: Any = None  # of a process of a pool
 
 
 def _begin(shared: Any) -> None:
-    """Get a process ready."""
+    """Get a process ready; it leaves an interrupt to the first one, as it did until now where that started it."""
     global _shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _shared = shared
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ctrl-C at a terminal reaches all processes there; it is for the first one, which ends the others."""
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C at a terminal reaches all processes there; it is for the first one, which ends the others.
+
+    Here it waits until the end of the block, and none is lost. A process that is started in the block has it blocked
+    for good, from its first instruction on (sigprocmask(2): a mask is kept across fork and execve).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # another thread may receive it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if sys.platform != "win32" else ()
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _with_shared(work: Callable[[Any, Any], Any], task: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -281,3 +282,47 @@ def test_dasks_own_processes_give_the_same_files(tmp_path: Path, whole: Whole) -
         handlers = client.run(signal.getsignal, signal.SIGINT)  # Ctrl-C is for the first process, and no traceback
         assert set(handlers.values()) == {signal.SIG_IGN}
     assert parts(tmp_path) == parts(whole(N))
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+def blocked(process: int | str) -> bool:
+    """Whether Linux keeps SIGINT from the main thread of a process."""
+    (mask,) = re.findall(r"^SigBlk:\s*([0-9a-f]+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+def test_no_process_of_a_pool_sees_ctrl_c_not_even_while_it_starts() -> None:
+    with local(2) as engine:
+        engine.submit(power, 2, 1)
+        processes = engine._pool._processes  # type: ignore[attr-defined]
+        assert len(processes) == 2
+        assert all(map(blocked, processes))
+    assert not blocked("self")
+
+
+def test_ctrl_c_while_work_is_handed_out_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with local(2) as engine:
+        assert engine.submit(power, 2, 3).result() == 9
+        pool = engine._pool  # type: ignore[attr-defined]
+        submit, handed = pool.submit, list[Any]()
+
+        def interrupted(*task: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            handed.append(submit(*task))
+            return handed[-1]
+
+        monkeypatch.setattr(pool, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.submit(power, 2, 4)
+        assert handed[0].result() == 16  # it came between two tasks, not in the middle of one
+
+
+def test_a_pool_that_is_given_up_at_once_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(20):  # loky's own thread failed in one of three
+        with local(2) as engine:
+            engine.submit(power, 2, 3).result()
+            engine.submit(power, 2, 4)
+    assert capfd.readouterr() == ("", "")
