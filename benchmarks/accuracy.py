@@ -257,8 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asked, known, hardware, how=how, max_s=given.max_time, per_layer=given.mode != "compile",
         notes=environment_notes(calibration, how),
         freeze=lambda frozen: print(f"frozen: {frozen.sha256}", file=sys.stderr),
+        take=lambda so_far: _keep(so_far, out),
     )  # fmt: skip
-    write_text(out / "validation.json", json.dumps(validation.to_dict()))
+    _keep(validation, out)
     drifted = ""
     if given.mode != "compile":  # where compiling half a dozen would take minutes
         again = out / "again.npz"
@@ -288,6 +289,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for name, part in made.items():
         print(f"\n## {name}\n\n{part}")
+
+
+def _keep(validation: Validation, out: Path) -> None:
+    write_text(out / "validation.json", json.dumps(validation.to_dict()))
 
 
 def _calibration(path: Path, budget_s: float, mode: str) -> Calibration:

@@ -224,6 +224,7 @@ def validate(
     freeze: Callable[[Predictions], None] | None = None,
     predicting: Callable[[str, int, int], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    take: Callable[[Validation], None] | None = None,
     notes: Iterable[str] = (),
     **options: Any,
 ) -> Validation:
@@ -242,6 +243,7 @@ def validate(
         freeze: Called with the predictions before anything is measured.
         predicting: Called with a reference before it is predicted, its number from 0, and how many there are.
         progress: Called with how far the measuring is.
+        take: Called with what there is so far, whenever the models of one size are measured.
         notes: Sentences on what is unusual.
         options: Others of `roofline.measure`.
 
@@ -250,7 +252,7 @@ def validate(
     """
     from roofline.measurement import api
 
-    how = how or Setup()
+    how, notes = how or Setup(), tuple(notes)
     asked = [replace(each, mode=how.mode, dtype=how.dtype) for each in asked]
     predictions = predict_models(asked, estimators, judged=judged, layers=per_layer, progress=predicting)
     if freeze is not None:
@@ -259,6 +261,12 @@ def validate(
     built_with: list[Mapping[str, Any]] = []
     failures: list[Failure] = []
     reference_s = how.anchor_reference_s
+
+    def so_far() -> Validation:
+        return joined(
+            predictions, runs, arguments=built_with, hardware=hardware, how=how, failures=failures, notes=notes
+        )
+
     for group in _groups(predictions.models):
         first = group[0].asked
         try:
@@ -285,9 +293,11 @@ def validate(
             break
         if runs[-1].anchor:  # all at one reference state
             reference_s = tuple(runs[-1].anchor["reference_s"])
+        if take is not None:
+            take(so_far())
     if not runs:
         raise RooflineError("; ".join(dict.fromkeys(failure.reason for failure in failures)))
-    return joined(predictions, runs, arguments=built_with, hardware=hardware, how=how, failures=failures, notes=notes)
+    return so_far()
 
 
 def _groups(models: Sequence[PredictedModel]) -> list[list[PredictedModel]]:

@@ -348,6 +348,14 @@ def test_sizes_are_measured_apart_and_all_at_one_reference_state(nets: str, aske
     assert [row.model.input_shape for row in made.of("learned")] == [[1, 3, 8, 8], [1, 3, 16, 16], [2, 3, 8, 8]]
 
 
+def test_what_is_measured_is_handed_over_at_once(nets: str, asked_of: list[dict[str, Any]]) -> None:
+    """So that a run of hours that is killed has lost no more than the models of one size."""
+    asked = [Asked(reference=f"{nets}:small", input_size=(3, size, size)) for size in (8, 16)]
+    seen: list[tuple[int, int]] = []
+    validate(asked, ESTIMATORS, HARDWARE, take=lambda so_far: seen.append((len(asked_of), len(so_far.models))))
+    assert seen == [(1, 1), (2, 2)]
+
+
 def test_not_all_models_are_in_memory_at_once(asked_of: list[dict[str, Any]], nets: str) -> None:
     asked = [Asked(reference=f"{nets}:small", input_size=(3, 8, 8), family=str(i)) for i in range(20)]
     validate(asked, ESTIMATORS, HARDWARE)

@@ -91,7 +91,7 @@ def calibrate(
     Args:
         request: How.
         base: A calibration to extend; networks it has are not drawn again.
-        progress: Called before each group of networks.
+        progress: Called before it waits for a quiet machine, and before each group of networks.
 
     Raises:
         CalibrationError: The request makes no sense, or `base` is of another environment.
@@ -110,6 +110,8 @@ def calibrate(
     with using_threads(request.threads) as threads:
         if base is not None:
             _check_extends(base, environment(request.device))
+        if progress is not None and request.quiet_wait_s:
+            progress(Progress(phase="waiting", left_s=request.quiet_wait_s))
         if not wait_until_quiet(SystemProbe(), clock, threads=threads, at_most_s=request.quiet_wait_s):
             raise BusyError(
                 f"other processes used the cores for {request.quiet_wait_s:g} s: calibrate when the machine is idle, "

@@ -91,11 +91,11 @@ class Progress:
     """How far a calibration is.
 
     Attributes:
-        phase: ``"ceilings"``, ``"networks"`` or ``"compiling"``.
+        phase: ``"waiting"`` (for others to leave the cores alone), ``"ceilings"``, ``"networks"`` or ``"compiling"``.
         networks: Done, as wholes.
         kernels: Kernel calls that are known, each once.
         factor: How many times as slow as at the reference state the machine is now.
-        left_s: Seconds left, about.
+        left_s: Seconds left, about; of waiting, at most.
     """
 
     phase: str

@@ -173,6 +173,8 @@ def _summary(calibration: Calibration, output: Path, beside: Path) -> Iterator[s
 
 
 def _told(progress: Progress) -> str:
+    if progress.phase == "waiting":
+        return f"calibrating: waiting until no other process uses the cores, {progress.left_s:.0f} s at most"
     if progress.phase == "ceilings":
         return f"calibrating: ceilings, {progress.left_s:.0f} s left"
     doing = "compiling one, " if progress.phase == "compiling" else ""

@@ -150,8 +150,10 @@ def test_a_machine_that_was_slow_most_of_the_time_is_said(monkeypatch: pytest.Mo
 
 def test_a_machine_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roofline.measurement.conditions.wait_until_quiet", lambda *given, **how: False)
+    told: list[Progress] = []
     with pytest.raises(BusyError, match="other processes used the cores for 60 s"):
-        calibrate(Request())
+        calibrate(Request(), progress=told.append)
+    assert [(each.phase, each.left_s) for each in told] == [("waiting", 60)]  # who waits is told what for
 
 
 def test_ctrl_c_too_early_leaves_nothing() -> None:
