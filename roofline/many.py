@@ -294,11 +294,11 @@ def _in_processes(
     from joblib.externals.loky.process_executor import TerminatedWorkerError  # type: ignore[import-untyped]
 
     def parallel(some: Sequence[str], processes: int) -> Iterator[Summary | Failure]:
-        with parallel_config(backend="loky", inner_max_num_threads=1):
+        with parallel_config(backend="loky", inner_max_num_threads=1):  # not around `yield`: it would be the caller's
             workers = Parallel(
                 n_jobs=processes, return_as="generator_unordered", batch_size=1, pre_dispatch=2 * processes
             )
-            yield from workers(delayed(_in_worker)(run, reference) for reference in some)
+        yield from workers(delayed(_in_worker)(run, reference) for reference in some)
 
     waiting = dict.fromkeys(references)
     while waiting:

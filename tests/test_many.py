@@ -124,6 +124,17 @@ def test_a_device_that_cannot_do_it_is_known_before_any_work() -> None:
         analyze_many(["nets.py:dies"], hw="pixel6_tpu", dtype="fp32")
 
 
+def test_whoever_takes_rows_one_by_one_keeps_joblibs_threads() -> None:
+    """Forests of scikit-learn ask for them, and a backend that is set for a block stands in their place."""
+    from joblib.parallel import get_active_backend
+
+    rows = iter(analyze_many(["mobilenetv1_025", "mobilenetv2_035"], hw="pixel6_tpu", jobs=2))
+    next(rows)
+    backend, _ = get_active_backend(prefer="threads")
+    assert type(backend).__name__ == "ThreadingBackend"
+    list(rows)
+
+
 def test_processes_give_the_same_rows_and_lose_only_the_model_that_ends_one() -> None:
     """Four of which one takes its process with it: the other three are as in one process."""
     asked = [SMALL, "nets.py:dies", "nets.py:good", MEDIUM]
