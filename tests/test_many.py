@@ -126,7 +126,7 @@ def test_a_device_that_cannot_do_it_is_known_before_any_work() -> None:
 
 def test_whoever_takes_rows_one_by_one_keeps_joblibs_threads() -> None:
     """Forests of scikit-learn ask for them, and a backend that is set for a block stands in their place."""
-    from joblib.parallel import get_active_backend
+    from joblib.parallel import get_active_backend  # type: ignore[import-untyped]
 
     rows = iter(analyze_many(["mobilenetv1_025", "mobilenetv2_035"], hw="pixel6_tpu", jobs=2))
     next(rows)
