@@ -11,9 +11,7 @@ import hashlib
 import io
 import json
 import math
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
@@ -24,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
+from roofline import interrupts
 from roofline.errors import CalibrationError, OutputError, RooflineError
 from roofline.output import write_bytes
 from roofline.units import printable, shape
@@ -298,7 +297,9 @@ def _in_processes(
             workers = Parallel(
                 n_jobs=processes, return_as="generator_unordered", batch_size=1, pre_dispatch=2 * processes
             )
-        yield from workers(delayed(_in_worker)(run, reference) for reference in some)
+        with interrupts.held_while_processes_start():
+            results = workers(delayed(_in_worker)(run, reference) for reference in some)
+        yield from results
 
     waiting = dict.fromkeys(references)
     while waiting:
@@ -317,9 +318,8 @@ def _in_processes(
 
 
 def _in_worker(run: Callable[[str], Summary | Failure], reference: str) -> Summary | Failure:
-    """One model in a process of its own, which leaves an interrupt to the first one."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One model in a process of its own."""
+    interrupts.ignore()
     return run(reference)
 
 

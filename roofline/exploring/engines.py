@@ -7,9 +7,6 @@ memory, and may stop whenever enough has come.
 from __future__ import annotations
 
 import logging
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from roofline import interrupts
 from roofline.cluster import ANSWER_S, UnreachableError, check_dask, check_versions, connected, quiet, workers_of
 from roofline.errors import RooflineError
 from roofline.units import printable
@@ -34,7 +32,7 @@ TRIES = 3  # of a block whose process ended; as dask has it (distributed.schedul
 LOOK_EVERY_S = 2.0  # how often a cluster is asked which workers it has, and one who waits is told
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-NO_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"  # of a worker of dask's own
+NO_INTERRUPTS = "from roofline.interrupts import ignore\nignore()\n"  # of a worker of dask's own
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")
@@ -192,7 +190,7 @@ class _Processes:
             self.renew()
             self._pool, self._shared = self._new(shared), shared
         try:
-            with _interrupts_held():  # and from the processes that this starts
+            with interrupts.held_while_processes_start():
                 self._last = self._pool.submit(_with_shared, work, task)
                 return _OfPool(self._last)
         except self.lost as error:  # it ended meanwhile
@@ -201,10 +199,6 @@ class _Processes:
     def _new(self, shared: Any) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
-        if sys.platform != "win32":
-            from multiprocessing import resource_tracker
-
-            resource_tracker.ensure_running()  # or else it is started beside the first process, and unblocks SIGINT
         return ProcessPoolExecutor(self.workers, env=ONE_THREAD, initializer=_begin, initargs=(shared,))
 
     def renew(self) -> None:
@@ -252,33 +246,10 @@ _shared: Any = None  # of a process of a pool
 
 
 def _begin(shared: Any) -> None:
-    """Get a process ready; it leaves an interrupt to the first one, as it did until now where that started it."""
+    """Get a process ready."""
     global _shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    interrupts.ignore()
     _shared = shared
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C at a terminal reaches all processes there; it is for the first one, which ends the others.
-
-    Here it waits until the end of the block, and none is lost. A process that is started in the block has it blocked
-    for good, from its first instruction on (sigprocmask(2): a mask is kept across fork and execve).
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # another thread may receive it
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if sys.platform != "win32" else ()
-    try:
-        yield
-    finally:
-        if sys.platform != "win32":
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _with_shared(work: Callable[[Any, Any], Any], task: Any) -> Any:
