@@ -39,6 +39,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+def pytest_collectreport() -> None:
+    """What a module of tests has imported and made stays, and is not to be searched for garbage with each that follows."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Cases that say the same of one network after the other are sampled: all of them take minutes."""
     if config.getoption("all"):
