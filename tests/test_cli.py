@@ -900,10 +900,26 @@ def test_a_closed_standard_output_is_no_traceback() -> None:
     assert len(run.stderr.splitlines()) <= 1
 
 
+def test_a_list_comes_through_in_the_encoding_of_the_process() -> None:
+    well(process("models", env={"PYTHONIOENCODING": "ascii"}))
+
+
+def printed(encoding: str, monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
+    """What is printed from now on, on a standard output as Python makes it in that encoding."""
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, write_through=True))
+    return out
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @pytest.mark.parametrize("arguments", [["models"], ["hw"], ["--help"]], ids=" ".join)
-def test_lists_come_through_in_any_encoding(encoding: str, arguments: list[str]) -> None:
-    well(process(*arguments, env={"PYTHONIOENCODING": encoding}))
+def test_lists_come_through_in_any_encoding(
+    encoding: str, arguments: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = printed(encoding, monkeypatch)
+    run = command(*arguments)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert out.getvalue()
 
 
 @pytest.mark.parametrize("form", ["table", "md", "json", "csv"])
@@ -914,14 +930,15 @@ def test_an_analysis_comes_through_in_ascii(form: str, command: Command, monkeyp
         "from collections import OrderedDict\nfrom torch import nn\n"
         "def groß(): return nn.Sequential(OrderedDict([('größe', nn.Conv2d(3, 8, 3))]))\n"
     )
-    bytes_out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(bytes_out, encoding="ascii", write_through=True))
+    out = printed("ascii", monkeypatch)
     run = command("analyze", "net.py:groß", "--hw", "device.yaml", "--input-size", "32", "--format", form)
     assert (run.returncode, run.stderr) == (0, "")
-    assert b"conv" in bytes_out.getvalue()
+    assert b"conv" in out.getvalue()
 
 
-def test_the_whole_answer_comes_through_in_ascii() -> None:
-    text = well(process(*ZOO, env={"PYTHONIOENCODING": "ascii"}))
-    assert text.isascii()
-    assert "classifier" in text
+def test_the_whole_answer_comes_through_in_ascii(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = printed("ascii", monkeypatch)
+    run = command(*ZOO)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert out.getvalue().isascii()
+    assert b"classifier" in out.getvalue()

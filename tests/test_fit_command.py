@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from roofline import fit as fit_module
 from roofline.commands import fit as command_module
 from roofline.engine import predict
 from roofline.errors import OutputError
+from roofline.fit import Fit
+from roofline.fit_terms import Rows
 from roofline.layers import lower
 from roofline.loading import load
 from roofline.profiles import load_profile
@@ -51,17 +55,40 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("nets.py").write_text(NETS)
 
 
-@pytest.fixture
-def table() -> Path:
-    """Latencies of a plain roofline, with the digits that tables have."""
+@pytest.fixture(autouse=True, scope="module")
+def _fitted_once() -> Iterator[None]:
+    """The same rows are fitted once: these tests are of what is asked for and what is written."""
+    infer, fits = fit_module.infer, dict[str, Fit]()
+
+    def infer_once(rows: Rows, **asked: Any) -> Fit:
+        columns = ("dtype", "fusion", "fused_activations", "macs", "mem_bytes", "vector_ops")
+        tables = [[str(getattr(table, column)) for column in columns] for table in rows.tables]
+        key = repr((rows.latencies, tables, asked["device"], asked["source"], asked["terms"]))
+        if key not in fits:
+            fits[key] = infer(rows, **asked)
+        return fits[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_module, "infer", infer_once)
+        yield
+
+
+@cache
+def latencies() -> str:
+    """Of a plain roofline, with the digits that tables have; made once, as the networks are always the same."""
     lines = ["model,latency_ms,input_size,note"]
     for name, size in zip("abcdef", (64, 96, 32, 64, 48, 128), strict=True):
         model = load(f"nets.py:{name}", input_size=(3, size, size))
         layers = lower(trace(model.module, model.inputs), fusion="epilogue", dtype="int8")
         latency_s = sum(max(m / PEAK, b / BANDWIDTH) for m, b in zip(layers.macs, layers.mem_bytes, strict=True))
         lines.append(f'nets.py:{name},{latency_s * 1e3:.4g},3x{size}x{size},"made up, of {name}"')
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def table() -> Path:
     path = Path("table.csv")
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(latencies())
     return path
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def block(inputs: int, outputs: int) -> nn.Module:
     )  # fmt: skip
 
 
+@cache
 def traced(width: int, side: int, memory_format: torch.memory_format = torch.contiguous_format) -> Graph:
     with torch.device("meta"):
         net = nn.Sequential(block(width, 2 * width), block(2 * width, width), nn.Softmax(1), nn.Flatten())
@@ -87,12 +89,17 @@ def channels_last() -> Calibration:
     return replace(known_laws.of_graphs(graphs), mode="channels_last")
 
 
+def small() -> Calibration:
+    """Of which nothing is learned, so that a fit takes no time."""
+    return known_laws.calibration(1, 30)
+
+
 CALIBRATIONS: Mapping[str, Callable[[], Calibration]] = {
     "eager": eager,
     "channels_last": channels_last,
     "compile": test_compiled.calibration,
     "cuda": lambda: test_clocks.on_cuda(known_laws.calibration(6, 30, noise=0.1)),
-    "few": lambda: known_laws.calibration(1, 30),
+    "few": small,
     "without networks": lambda: known_laws.calibration(6, 30, noise=0.3, wholes=False),
 }
 
@@ -137,7 +144,7 @@ def test_estimates_are_the_same_to_the_last_bit(mode: str, fits: list[Calibratio
 
 
 def test_so_are_those_without_a_part_each_with_an_entry_of_its_own(fits: list[Calibration]) -> None:
-    calibration = CALIBRATIONS["few"]()  # of which nothing is learned, so that a fit takes no time
+    calibration = small()
     first = ablations(calibration, "calibrated")
     fitted = len(fits)
     fit.cache_clear()
@@ -168,22 +175,18 @@ def test_without_scikit_learn_it_says_so_from_the_cache_too(
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A profile that was calibrated in this environment, as a known law would have it."""
-    place = tmp_path_factory.mktemp("calibrated")
-    made = replace(
-        known_laws.calibration(8, 30, noise=0.02),
-        environment=environment(), threads=environment()["threads"]["intra_op"],
-    )  # fmt: skip
+def local(calibration: Calibration, place: Path) -> Path:
+    """A profile that was calibrated in this environment."""
+    made = replace(calibration, environment=environment(), threads=environment()["threads"]["intra_op"])
     save(made, place / "local.calibration.npz")
     (place / "local.yaml").write_text(profile_of(made, "local", file="local.calibration.npz"))
     return place / "local.yaml"
 
 
-def test_a_second_process_says_the_same_and_imports_nothing_to_fit_with(command: Command, local: Path) -> None:
+def test_a_second_process_says_the_same_and_imports_nothing_to_fit_with(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
-    given = ["analyze", MODEL, "--hw", str(local), "--no-present", "--format", "json"]
+    profile = local(known_laws.calibration(8, 30, noise=0.02), tmp_path)
+    given = ["analyze", MODEL, "--hw", str(profile), "--no-present", "--format", "json"]
     fitted_cache._source_digest.cache_clear()  # somebody may be at work on the sources
     first = command(*given)
     assert contents().held[FITS].entries == 1
@@ -195,12 +198,14 @@ def test_a_second_process_says_the_same_and_imports_nothing_to_fit_with(command:
 
 
 def test_the_options_and_the_environment_say_whether(
-    command: Command, local: Path, fits: list[Calibration], monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, fits: list[Calibration], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    profile = local(small(), tmp_path)
+
     def is_fitted(*options: str) -> bool:
         before = len(fits)
         fit.cache_clear()
-        assert command("analyze", MODEL, "--hw", local, "--no-present", *options).returncode == 0
+        assert command("analyze", MODEL, "--hw", profile, "--no-present", *options).returncode == 0
         return len(fits) > before
 
     assert is_fitted("--no-cache")
@@ -267,10 +272,6 @@ def test_another_line_of_what_fits_is_another_entry(tmp_path: Path, monkeypatch:
 
 
 # --- what may happen to it --------------------------------------------------------------------------------------------
-
-
-def small() -> Calibration:
-    return known_laws.calibration(1, 30)
 
 
 def test_what_is_damaged_is_made_again(fits: list[Calibration]) -> None:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +30,26 @@ def with_numbers(network: nn.Module) -> nn.Module:
 
 def zoo(name: str) -> nn.Module:
     return with_numbers(models.find(name).build())
+
+
+@cache
+def _torchlib() -> tuple[Any, Any]:
+    """Where the exporter finds how to write PyTorch's ops, and the list, which it makes anew for every network."""
+    exporter: Any = importlib.import_module("torch.onnx._internal.exporter._registration")
+    apis = exporter.onnxscript_apis
+    return apis, apis.get_torchlib_ops()
+
+
+def as_onnx(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, **options: Any) -> Path:
+    """Save what PyTorch exports of a network in eval mode."""
+    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter: it is what it writes that is tested
+        apis, ops = _torchlib()
+        with mock.patch.object(apis, "get_torchlib_ops", return_value=ops):
+            torch.onnx.export(network, inputs, path, dynamo=True, verbose=False, **options)
+    return path
 
 
 class Attention(nn.Module):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from roofline.exported import load_exported
 from roofline.exported import onnx as exported_onnx
 from roofline.layers import LayerTable, lower
 from roofline.trace import trace
-from tests.exported.networks import Block, Recurrent, Tied, with_numbers, zoo
+from tests.exported.networks import Block, Recurrent, Tied, as_onnx, with_numbers, zoo
 
 onnx = pytest.importorskip("onnx", reason="the onnx package is not installed")
 from onnx import TensorProto, helper  # noqa: E402
@@ -38,15 +36,6 @@ def table_of(path: Path, fusion: str = "none", **sizes: Any) -> LayerTable:
 # --- what PyTorch exports ----------------------------------------------------------------------------------------
 
 
-def exported(network: nn.Module, inputs: tuple[Tensor, ...], path: Path, **options: Any) -> Path:
-    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter: it is what it writes that is tested
-        torch.onnx.export(network, inputs, path, dynamo=True, verbose=False, **options)
-    return path
-
-
 def sums(table: LayerTable) -> tuple[int, ...]:
     columns = (table.macs, table.vector_ops, table.weight_bytes, table.activation_bytes)
     return tuple(int(column.sum()) for column in columns)
@@ -57,7 +46,7 @@ def convolutional(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, 
     """A network, an image for it, and its file, whose weights are in another beside it."""
     network, image = zoo("mobilenetv3_small_100"), torch.zeros(1, 3, 64, 64)
     path = tmp_path_factory.mktemp("exported") / "net.onnx"
-    return network, image, exported(network, (image,), path, opset_version=OPSET, external_data=True)
+    return network, image, as_onnx(network, (image,), path, opset_version=OPSET, external_data=True)
 
 
 def test_a_convolutional_network_is_the_live_one_with_its_norms_folded(
@@ -82,7 +71,7 @@ def test_a_convolutional_network_is_the_live_one_with_its_norms_folded(
 @pytest.mark.parametrize("opset", [OPSET, 23], ids=["products and a softmax", "one node"])
 def test_a_transformer_block_is_the_live_one(tmp_path: Path, opset: int) -> None:
     network, ids = with_numbers(Block()), torch.zeros(2, 9, dtype=torch.int64)
-    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=opset)
+    path = as_onnx(network, (ids,), tmp_path / "net.onnx", opset_version=opset)
     live, found = lower(trace(network, ids), fusion="epilogue"), table_of(path, "epilogue")
     for column in ("name", "kind", "ops", "macs", "vector_ops", "weight_bytes", "input_bytes", "output_bytes"):
         assert getattr(found, column).tolist() == getattr(live, column).tolist(), column
@@ -121,7 +110,7 @@ def test_attention_of_both_exporters_is_as_the_network_has_it(
     inputs = (*(torch.zeros(2, 4, 9, 16) for _ in range(3)), *([torch.zeros(1, 1, 9, 9)] if masked else []))
     path = tmp_path / "net.onnx"
     if dynamo:
-        exported(network, inputs, path, opset_version=OPSET)
+        as_onnx(network, inputs, path, opset_version=OPSET)
     else:
         torch.onnx.export(network.eval(), inputs, path, opset_version=OPSET, dynamo=False)
     live, found = lower(trace(network, inputs)), table_of(path)
@@ -132,7 +121,7 @@ def test_attention_of_both_exporters_is_as_the_network_has_it(
 
 def test_recurrent_layers_are_nodes_of_their_own(tmp_path: Path) -> None:
     network, sequence = with_numbers(Recurrent()), torch.zeros(2, 7, 16)
-    path = exported(network, (sequence,), tmp_path / "net.onnx", opset_version=OPSET)
+    path = as_onnx(network, (sequence,), tmp_path / "net.onnx", opset_version=OPSET)
     live, found = lower(trace(network, sequence)), table_of(path)
     # 14 steps, 2 directions, 4 gates of 32, of 16 inputs (then 64) and 32 states; 64 to 5
     assert found.macs.tolist() == [14 * 2 * 128 * 48, 14 * 2 * 128 * 96, 2 * 64 * 5]
@@ -144,7 +133,7 @@ def test_recurrent_layers_are_nodes_of_their_own(tmp_path: Path) -> None:
 
 def test_tied_weights_are_two_in_the_file(tmp_path: Path) -> None:
     network, ids = with_numbers(Tied()), torch.zeros(2, 5, dtype=torch.int64)
-    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=OPSET)
+    path = as_onnx(network, (ids,), tmp_path / "net.onnx", opset_version=OPSET)
     live, found = lower(trace(network, ids)), table_of(path)
     assert found.macs.sum() == live.macs.sum()
     # the exporter stores the transposed weight again, and `scale` and `arange` beside it, 16 numbers each
@@ -155,7 +144,7 @@ def test_open_dimensions(tmp_path: Path) -> None:
     network = with_numbers(Block())
     dims = {0: torch.export.Dim("batch", max=64), 1: torch.export.Dim("tokens", max=512)}
     ids = torch.zeros(2, 16, dtype=torch.int64)
-    path = exported(network, (ids,), tmp_path / "net.onnx", opset_version=23, dynamic_shapes=(dims,))
+    path = as_onnx(network, (ids,), tmp_path / "net.onnx", opset_version=23, dynamic_shapes=(dims,))
     wanted = torch.zeros(3, 40, dtype=torch.int64)
     live = lower(trace(network, wanted))
     assert sums(table_of(path, batch=3, dims={"tokens": 40})) == sums(live)
