@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from roofline import interrupts
-
-HAS_MASKS = Path("/proc/self/status").exists()
-
-
-def blocked(process: int | str) -> bool:
-    """Whether Linux keeps SIGINT from the main thread of a process."""
-    (mask,) = re.findall(r"^SigBlk:\s*([0-9a-f]+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
+from tests.signals import asks_linux, ignores_interrupts
 
 
 def test_an_interrupt_waits_until_the_others_are_started() -> None:
@@ -56,25 +47,25 @@ def test_what_fails_meanwhile_is_what_is_raised_where_nobody_interrupts() -> Non
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.skipif(not HAS_MASKS, reason="asks Linux")
+@asks_linux
 def test_a_process_that_starts_there_never_sees_one() -> None:
     with interrupts.held_while_processes_start():
         process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert blocked(process.pid)
-    assert not blocked("self")
+    assert ignores_interrupts(process.pid)
+    assert not ignores_interrupts("self")
     process.send_signal(signal.SIGINT)
     process.communicate(b"\n")
     assert process.returncode == 0
 
 
-@pytest.mark.skipif(not HAS_MASKS, reason="asks Linux")
+@asks_linux
 def test_in_another_thread_than_the_first_nothing_is_held() -> None:
     """Python handles signals in its first thread alone."""
     found: list[bool] = []
 
     def look() -> None:
         with interrupts.held_while_processes_start():
-            found.append(blocked("thread-self"))
+            found.append(ignores_interrupts("thread-self"))
 
     thread = threading.Thread(target=look)
     thread.start()

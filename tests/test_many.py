@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 import roofline
@@ -35,6 +36,7 @@ from roofline.many import (
 )
 from roofline.profiles import load_profile
 from tests.calibration.made import make_calibration
+from tests.signals import asks_linux, ignores_interrupts
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -132,6 +134,19 @@ def test_whoever_takes_rows_one_by_one_keeps_joblibs_threads() -> None:
     next(rows)
     backend, _ = get_active_backend(prefer="threads")
     assert type(backend).__name__ == "ThreadingBackend"
+    list(rows)
+
+
+@asks_linux
+def test_no_process_sees_ctrl_c_not_even_while_it_starts() -> None:
+    rows = iter(analyze_many(["mobilenetv1_025", "mobilenetv2_035"], hw="pixel6_tpu", jobs=2))
+    next(rows)
+    children = psutil.Process().children()
+    workers = [
+        each.pid for each in children if each.is_running() and any("popen_loky" in word for word in each.cmdline())
+    ]
+    assert workers
+    assert all(map(ignores_interrupts, workers))
     list(rows)
 
 

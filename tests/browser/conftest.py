@@ -9,21 +9,26 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from roofline.reports.pages import write_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, ViewportSize
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+LIGHT = (
+    "--js-flags=--no-enable-lazy-source-positions",  # else half of plotly.js is parsed again for a stack trace
+    "--process-per-site",  # the pages of a context share a process, and in it the plotly.js that stands beside them
+)
 
 Opener = Callable[..., "Page"]
 
@@ -56,7 +61,7 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=_program(), args=QUIET)
+        chromium = driver.chromium.launch(executable_path=_program(), args=[*QUIET, *LIGHT])
         yield chromium
         chromium.close()
 
@@ -87,18 +92,34 @@ def open_page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Open a result's page from file://, offline; when the module is done, none of them may have complained.
 
     ``open_page(data, command=..., plotlyjs=..., **options of a browser context)``; the page has drawn when it returns.
+    Pages of the same options but for size and colours are tabs of one reader, whose browser keeps nothing between them.
     """
     complaints: list[str] = []
-    contexts = []
+    contexts: dict[str, BrowserContext] = {}
+    folder = tmp_path_factory.mktemp("pages")
+    numbers = count()
+
+    def context_of(options: Mapping[str, Any]) -> BrowserContext:
+        key = repr(sorted(options.items()))
+        if key not in contexts:
+            contexts[key] = browser.new_context(offline=True, **options)
+            contexts[key].add_init_script("try { localStorage.clear() } catch {}")  # of the theme that another chose
+        return contexts[key]
 
     def opened(
-        data: Mapping[str, Any], *, command: str | None = None, plotlyjs: str = "inline", **options: Any
+        data: Mapping[str, Any],
+        *,
+        command: str | None = None,
+        plotlyjs: str = "inline",
+        viewport: ViewportSize | None = None,
+        color_scheme: Literal["dark", "light"] = "light",
+        **options: Any,
     ) -> Page:
-        file = tmp_path_factory.mktemp("page") / "report.html"
+        file = folder / f"report_{next(numbers)}.html"
         write_page(file, data, command=command, plotlyjs=plotlyjs)
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, "offline": True, **options})
-        contexts.append(context)
-        page = context.new_page()
+        page = context_of(options).new_page()
+        page.set_viewport_size(viewport or {"width": 1200, "height": 900})
+        page.emulate_media(color_scheme=color_scheme)
         page.set_default_timeout(20_000)  # of a busy machine
         _listen(page, complaints)
         page.goto(file.as_uri())
@@ -107,6 +128,6 @@ def open_page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Ite
         return page
 
     yield opened
-    for context in contexts:
+    for context in contexts.values():
         context.close()
     assert complaints == []

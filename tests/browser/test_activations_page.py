@@ -127,20 +127,20 @@ def test_a_hover_tells_the_time(page: Page, data: dict[str, Any]) -> None:
 
 
 def test_the_dark_theme_draws_anew(open_page: Opener, data: dict[str, Any]) -> None:
-    dark = open_page(data, color_scheme="dark")
+    dark = open_page(data, color_scheme="dark", plotlyjs="directory")
     shade = dark.evaluate("document.getElementById('plot-ratios').data.at(-1).marker.color")
     assert shade == colors("dark")["measurement"]
 
 
 @pytest.mark.parametrize("width", [360, 768])
 def test_nothing_is_wider_than_a_small_screen(open_page: Opener, data: dict[str, Any], width: int) -> None:
-    narrow = open_page(data, viewport={"width": width, "height": 780})
+    narrow = open_page(data, viewport={"width": width, "height": 780}, plotlyjs="directory")
     assert narrow.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_where_all_are_equal_there_is_a_reason_and_no_chart(open_page: Opener) -> None:
     equal = compared(acts=["relu", "silu"], hw=["iphone12_ane"], device=None)
-    opened = open_page(json.loads(equal.to_json()))
+    opened = open_page(json.loads(equal.to_json()), plotlyjs="directory")
     assert opened.locator("figure").count() == 0
     assert "each runs inside the op before it" in opened.locator(".notice").inner_text()
 
@@ -163,7 +163,7 @@ def test_without_a_script_it_still_says_all(browser: Any, tmp_path: Any, data: d
 
 def test_the_page_of_each_function(open_page: Opener, each: Elementwise) -> None:
     data = json.loads(each.to_json())
-    opened = open_page(data)
+    opened = open_page(data, plotlyjs="directory")
     assert opened.locator("#verdict").inner_text() == each.verdict()
     assert opened.locator("#plot-out-of-place .scatterlayer .trace").count() == 4
     assert column(opened, "timings", "bytes_per_s") == [str(row["bytes_per_s"]) for row in data["rows"]]
@@ -175,5 +175,5 @@ def test_the_page_of_each_function(open_page: Opener, each: Elementwise) -> None
 
 
 def test_the_page_of_each_function_on_a_phone(open_page: Opener, each: Elementwise) -> None:
-    narrow = open_page(json.loads(each.to_json()), viewport={"width": 360, "height": 780})
+    narrow = open_page(json.loads(each.to_json()), viewport={"width": 360, "height": 780}, plotlyjs="directory")
     assert narrow.evaluate("document.documentElement.scrollWidth") <= 360

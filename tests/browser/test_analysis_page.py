@@ -17,6 +17,7 @@ from roofline import Analysis, Hardware
 from roofline.engine import predict
 from roofline.reports.pages import seconds
 from roofline.units import percent, si, significant
+from tests.browser.controls import put_choice, put_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -46,9 +47,9 @@ def page(opened: Page) -> Iterator[Page]:
     yield opened
     opened.keyboard.press("Escape")
     opened.mouse.move(0, 0)
-    opened.get_by_label("Search").fill("")
+    put_text(opened.get_by_label("Search"), "")
     for label in ("kind", "bound"):
-        opened.get_by_label(label, exact=True).select_option("")
+        put_choice(opened.get_by_label(label, exact=True), "")
     if opened.locator("#reset").is_enabled():
         opened.locator("#reset").click()
         settle(opened)
@@ -472,7 +473,7 @@ def test_every_term_of_a_profile_is_in_the_page_as_in_the_engine(open_page: Open
         **TERMS | {"combine": combine},
     )  # fmt: skip
     analysis = roofline.analyze(Shuffled(), torch.zeros(2, 3, 8, 8), hw=hardware)
-    page = open_page(analysis.to_dict())
+    page = open_page(analysis.to_dict(), plotlyjs="directory")
     hovers = "Object.values(Roofline.specs).map(({data}) => data.map(trace => trace.hovertext ?? null))"
     before = page.evaluate(hovers)
     assert page.locator("#verdict").text_content() == analysis.verdict()
@@ -616,13 +617,17 @@ def test_paper_is_light_and_narrow(page: Page) -> None:
 
 
 def test_a_model_that_does_nothing_has_a_page(open_page: Opener) -> None:
-    page = open_page(roofline.analyze(nn.Identity(), torch.zeros(1, 3), hw="pixel6_tpu").to_dict())
+    page = open_page(
+        roofline.analyze(nn.Identity(), torch.zeros(1, 3), hw="pixel6_tpu").to_dict(), plotlyjs="directory"
+    )
     assert "nothing to draw" in page.locator("main").inner_text()
     assert tile(page, "latency") == 0
 
 
 def test_a_calibrated_prediction_has_no_sliders_and_all_else(open_page: Opener, analysis: Analysis) -> None:
-    page = open_page({**analysis.to_dict(), "estimates": [{"estimator": "learned", "is_chosen": True}]})
+    page = open_page(
+        {**analysis.to_dict(), "estimates": [{"estimator": "learned", "is_chosen": True}]}, plotlyjs="directory"
+    )
     assert drawn(page, "#what-if") == 0
     assert "does not follow from a calibration" in page.inner_text("main")
     dots = "plot => plot._fullData.filter(trace => trace.meta?.role === 'dots' && trace.visible === true).length"

@@ -16,6 +16,7 @@ from roofline.comparison import Comparison, Difference, compare, compare_models
 from roofline.comparison_words import letters, notes, of_two
 from roofline.reports.figures import colors
 from roofline.reports.pages import render_page, seconds
+from tests.browser.controls import put_choice, put_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -59,19 +60,19 @@ def page(opened: Page) -> Iterator[Page]:
 @pytest.fixture
 def many_page(opened_many: Page) -> Iterator[Page]:
     yield opened_many
-    opened_many.locator("#pair").select_option("0")
+    put_choice(opened_many.locator("#pair"), "0")
     restore(opened_many)
 
 
 def restore(page: Page) -> None:
     page.keyboard.press("Escape")
     page.mouse.move(0, 0)
-    page.get_by_label("Search").fill("")
+    put_text(page.get_by_label("Search"), "")
     for label in ("status", "kind", "bound"):
-        page.get_by_label(label, exact=True).select_option("")
+        put_choice(page.get_by_label(label, exact=True), "")
     page.locator("#only-changed").check()
     page.locator("#as-share").uncheck()
-    page.locator("#group").select_option("kind")
+    put_choice(page.locator("#group"), "kind")
     if heading(page, "rank").get_attribute("aria-sort") != "ascending":
         heading(page, "rank").locator("button").click()
         if heading(page, "rank").get_attribute("aria-sort") != "ascending":
@@ -424,7 +425,7 @@ def test_the_group_stays_when_the_pair_changes(many_page: Page, many: Comparison
 
 
 def test_dark_and_light(open_page: Opener, two: Comparison) -> None:
-    page = open_page(two.to_dict(), color_scheme="dark")
+    page = open_page(two.to_dict(), color_scheme="dark", plotlyjs="directory")
     fill = "document.querySelector('#plot-change .waterfalllayer .point path').style.fill"
     normal = "name => { const i = document.createElement('i'); i.style.fill = name; return i.style.fill }"
     for theme in ("dark", "light"):
@@ -436,7 +437,9 @@ def test_dark_and_light(open_page: Opener, two: Comparison) -> None:
 
 @pytest.mark.parametrize("which", ["two", "many"])
 def test_it_reads_on_a_phone(open_page: Opener, request: pytest.FixtureRequest, which: str) -> None:
-    page = open_page(request.getfixturevalue(which).to_dict(), viewport={"width": 360, "height": 740})
+    page = open_page(
+        request.getfixturevalue(which).to_dict(), viewport={"width": 360, "height": 740}, plotlyjs="directory"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for plot in page.locator(".plot").all():
         box = plot.bounding_box()
@@ -478,12 +481,12 @@ def test_a_comparison_of_no_layers_is_drawn(open_page: Opener, two: Comparison) 
     data = copy.deepcopy(dict(two.sides[0].data))
     data["layers"] = []
     data["totals"]["latency_s"] = 0
-    page = open_page(compare([data, data]).to_dict())
+    page = open_page(compare([data, data]).to_dict(), plotlyjs="directory")
     assert "have the same predicted latency, 0 s" in page.locator("#verdict").inner_text()
 
 
 def test_equal_analyses_are_drawn(open_page: Opener, two: Comparison) -> None:
-    page = open_page(compare([two.sides[0].data, two.sides[0].data]).to_dict())
+    page = open_page(compare([two.sides[0].data, two.sides[0].data]).to_dict(), plotlyjs="directory")
     assert column(page, "name") == []
     page.locator("#only-changed").uncheck()
     assert len(column(page, "name")) == len(two.sides[0].layers)
@@ -492,7 +495,7 @@ def test_equal_analyses_are_drawn(open_page: Opener, two: Comparison) -> None:
 def test_a_bound_beside_a_prediction_has_no_ratio(open_page: Opener, two: Comparison) -> None:
     data = [copy.deepcopy(dict(side.data)) for side in two.sides]
     data[1]["latency_kind"] = "bound"
-    page = open_page(compare(data).to_dict())
+    page = open_page(compare(data).to_dict(), plotlyjs="directory")
     assert page.locator("#tile-ratio").count() == 0
     assert page.locator(".badge").all_inner_texts() == ["prediction", "bound"]
     assert column(page, "ratio", "sides") == ["", ""]

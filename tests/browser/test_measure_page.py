@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +24,18 @@ def page(open_page: Opener) -> Page:
     return open_page(with_everything().to_dict(samples=True), command="roofline measure a")
 
 
+@pytest.fixture(scope="module")
+def one_model(open_page: Opener) -> Callable[[int], Page]:
+    """The page of one model on a CPU, in a window that wide; opened once for all tests, which only read it."""
+
+    @cache
+    def opened(width: int) -> Page:
+        data = made_run(None, "mobilenetv4_conv_medium").to_dict()
+        return open_page(data, viewport={"width": width, "height": 740}, plotlyjs="directory")
+
+    return opened
+
+
 def drawn(page: Page, figure: str) -> None:
     page.locator(f"#figure-{figure}").scroll_into_view_if_needed()
     page.wait_for_selector(f"#plot-{figure} .main-svg")
@@ -35,13 +49,15 @@ def test_every_figure_is_drawn(page: Page) -> None:
 
 
 def test_it_fits_a_phone(open_page: Opener) -> None:
-    phone = open_page(with_everything().to_dict(samples=True), viewport={"width": 360, "height": 740})
+    phone = open_page(
+        with_everything().to_dict(samples=True), viewport={"width": 360, "height": 740}, plotlyjs="directory"
+    )
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-def test_no_tile_runs_into_the_next_and_the_status_is_in_sight(open_page: Opener, width: int) -> None:
-    page = open_page(made_run(None, "mobilenetv4_conv_medium").to_dict(), viewport={"width": width, "height": 740})
+def test_no_tile_runs_into_the_next_and_the_status_is_in_sight(one_model: Callable[[int], Page], width: int) -> None:
+    page = one_model(width)
     cut = page.evaluate(
         "[...document.querySelectorAll('.tile > *')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
     )
@@ -51,8 +67,8 @@ def test_no_tile_runs_into_the_next_and_the_status_is_in_sight(open_page: Opener
     assert status["x"] + status["width"] <= width
 
 
-def test_the_table_of_one_model_on_a_cpu_fits_a_wide_window(open_page: Opener) -> None:
-    page = open_page(made_run(None, "mobilenetv4_conv_medium").to_dict())
+def test_the_table_of_one_model_on_a_cpu_fits_a_wide_window(one_model: Callable[[int], Page]) -> None:
+    page = one_model(1200)
     assert page.evaluate("(e => e.scrollWidth <= e.clientWidth)(document.querySelector('#models').parentElement)")
 
 

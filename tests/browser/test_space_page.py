@@ -10,6 +10,7 @@ import pytest
 
 from roofline.exploring.analysis import summary
 from roofline.reports.figures import colors
+from tests.browser.controls import put_choice
 from tests.explored import networks, write_run
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def page(opened: Page) -> Iterator[Page]:
     yield opened
     opened.keyboard.press("Escape")
     opened.mouse.move(0, 0)
-    opened.get_by_label("On", exact=True).select_option("fast_npu")
+    put_choice(opened.get_by_label("On", exact=True), "fast_npu")
     settle(opened)
 
 
@@ -84,7 +85,7 @@ def test_a_network_of_the_table_is_ringed_on_the_front(page: Page, data: dict[st
 
 
 def test_a_phone_needs_no_sideways_scroll_and_has_short_names(open_page: Opener, data: dict[str, Any]) -> None:
-    page = open_page(data, viewport={"width": 390, "height": 740}, has_touch=True)
+    page = open_page(data, viewport={"width": 390, "height": 740}, has_touch=True, plotlyjs="directory")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert max(map(len, page.locator("#plot-correlation .ytick text").all_text_contents())) <= 17
     for figure in ("correlation", "importance", "front"):

@@ -15,6 +15,7 @@ import pytest
 from roofline.reports.pages import draw
 from roofline.sweep import OPERATIONS, Candidate, MarkedProfile, RidgeSweep, SavedLayers, sweep, sweep_layers
 from roofline.units import significant
+from tests.browser.controls import put_choice, put_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -49,12 +50,13 @@ def page(opened: Page) -> Iterator[Page]:
     opened.keyboard.press("Escape")
     opened.mouse.move(0, 0)
     for table in ("standing", "crossings"):
-        opened.locator(f"#{table}-search").fill("")
-    opened.locator("#relative").select_option("fastest")
+        put_text(opened.locator(f"#{table}-search"), "")
+    put_choice(opened.locator("#relative"), "fastest")
     for box, on in (("log-latency", True), ("log-ridge", False), ("operation-shares", False), ("along-shares", True)):
         opened.locator(f"#{box}").set_checked(on)
-    opened.locator("#along-model").select_option("0")
-    go_to(opened, 62)
+    put_choice(opened.locator("#along-model"), "0")
+    put_text(opened.get_by_label("Ridge point, MACs/byte"), "62")
+    settle(opened)
 
 
 def settle(page: Page) -> None:
@@ -110,7 +112,7 @@ def test_the_pages_curves_are_those_of_python(open_page: Opener, mobile: RidgeSw
     ]  # fmt: skip
     candidates = [*(model.candidate for model in mobile.models), *models]
     result = sweep_layers(candidates, normalisation=normalisation)
-    page = open_page(result.to_dict())
+    page = open_page(result.to_dict(), plotlyjs="directory")
     knees = np.concatenate([model.curve.knees for model in result.models])
     points = [0.0, *random.choice(knees, 20), *random.uniform(0, 500, 20), *10 ** random.uniform(-3, 18, 20), 1e18]
     found = page.evaluate(
@@ -268,7 +270,9 @@ def test_60_profiles_keep_their_names_apart(open_page: Opener, mobile: RidgeSwee
         MarkedProfile(id=f"some_device_{i}", name=f"Device {i}", dtype="int8", ridge_point=float(point))
         for i, point in enumerate(sorted(10 ** random.uniform(0, 2.7, 60)))
     ]
-    page = open_page(replace(mobile, profiles=tuple(marks)).to_dict(), viewport={"width": width, "height": 800})
+    page = open_page(
+        replace(mobile, profiles=tuple(marks)).to_dict(), viewport={"width": width, "height": 800}, plotlyjs="directory"
+    )
     for log in (False, True):
         page.locator("#log-ridge").set_checked(log)
         settle(page)
@@ -423,7 +427,9 @@ def test_names_that_are_markup_show_as_text_on_a_phone_too(open_page: Opener, mo
 
 
 def test_a_phone_has_no_sideways_scroll(open_page: Opener, mobile: RidgeSweep) -> None:
-    page = open_page(mobile.to_dict(), viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = open_page(
+        mobile.to_dict(), viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, plotlyjs="directory"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     for figure in page.locator(".plot").all():
         box = figure.bounding_box()
@@ -441,7 +447,7 @@ def test_sweeps_of_little_have_pages(open_page: Opener) -> None:
 
     for counts, normalisation in (((0,), "peak"), ((0, 1), "bandwidth")):
         candidates = [Candidate(name=f"net {i}", layers=layers(count)) for i, count in enumerate(counts)]
-        page = open_page(sweep_layers(candidates, normalisation=normalisation).to_dict())
+        page = open_page(sweep_layers(candidates, normalisation=normalisation).to_dict(), plotlyjs="directory")
         go_to(page, 0.0)
         assert len(table(page, "standing")) == len(counts)
 

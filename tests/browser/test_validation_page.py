@@ -80,13 +80,13 @@ def test_the_worst_layers_can_be_searched(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_has_both_themes(open_page: Opener, scheme: str) -> None:
-    page = open_page(made_validation().to_dict(), color_scheme=scheme)
+    page = open_page(made_validation().to_dict(), color_scheme=scheme, plotlyjs="directory")
     color: str = page.evaluate("document.getElementById('plot-scatter').data.at(-1).marker.color")
     assert color == colors(scheme)["worse"]
 
 
 def test_it_fits_a_phone_and_has_short_names(open_page: Opener) -> None:
-    phone = open_page(data(), viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = open_page(data(), viewport={"width": 360, "height": 740}, has_touch=True, plotlyjs="directory")
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
     labels = phone.locator("#plot-kernels .ytick text").all_text_contents()
     assert max(map(len, labels)) == 16
@@ -101,7 +101,7 @@ def test_names_of_files_do_not_push_a_phone_wide(open_page: Opener) -> None:
     text = json.dumps(data()).replace(
         json.dumps("layered"), json.dumps("a_folder/of_networks/with_long_names.py:layered")
     )
-    phone = open_page(json.loads(text), viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = open_page(json.loads(text), viewport={"width": 360, "height": 740}, has_touch=True, plotlyjs="directory")
     assert phone.evaluate("document.documentElement.scrollWidth") <= 360
 
 
@@ -116,7 +116,7 @@ def test_a_phone_shows_which_model_and_its_error(open_page: Opener) -> None:
     """Two that differ at their ends alone: neither is cut."""
     names = [f"a_folder/of_networks.py:a_network_of_a_long_name at {batch}x3x224x224" for batch in (2, 4)]
     made = validation_of([pair(name, 0.3) for name in names]).to_dict()
-    phone = open_page(made, viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = open_page(made, viewport={"width": 360, "height": 740}, has_touch=True, plotlyjs="directory")
     cells = phone.locator("#models tbody th")
     assert cells.all_text_contents() == names, "searched and copied as a whole"
     assert cells.first.get_attribute("title") == names[0]

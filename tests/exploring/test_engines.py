@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from roofline.exploring.request import Request
 from roofline.exploring.run import Progress, explore
 from tests.clusters import Cluster, bounded
 from tests.exploring.runs import TINY, parts, rows, tiny
+from tests.signals import asks_linux, ignores_interrupts
 
 N = 400  # networks, of some 450 draws in 4 blocks
 Whole = Callable[[int], Path]
@@ -289,20 +289,14 @@ def test_dasks_own_processes_give_the_same_files(tmp_path: Path, whole: Whole) -
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
 
-def blocked(process: int | str) -> bool:
-    """Whether Linux keeps SIGINT from the main thread of a process."""
-    (mask,) = re.findall(r"^SigBlk:\s*([0-9a-f]+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+@asks_linux
 def test_no_process_of_a_pool_sees_ctrl_c_not_even_while_it_starts() -> None:
     with local(2) as engine:
         engine.submit(power, 2, 1)
         processes = engine._pool._processes  # type: ignore[attr-defined]
         assert len(processes) == 2
-        assert all(map(blocked, processes))
-    assert not blocked("self")
+        assert all(map(ignores_interrupts, processes))
+    assert not ignores_interrupts("self")
 
 
 def test_ctrl_c_while_work_is_handed_out_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
