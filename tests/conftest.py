@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collectreport() -> None:
-    """What a module of tests has imported and made stays: it is not to be searched for garbage with each that follows."""
+    """What a module of tests has imported and made stays, and no collection while others follow has to look at it."""
     gc.freeze()
 
 
