@@ -70,12 +70,13 @@ STATISTICS = ("n", "median", "mean", "p90", "within 5 %", "within 10 %", "within
 
 def statistics_cells(found: Mapping[str, Any], n: int) -> list[str]:
     shares = [percent(found[f"within_{most}"], 0) for most in (5, 10, 20)]
-    low, high = found["within_10_ci95"]
-    shares[1] += f" ({low * 100:.0f} to {high * 100:.0f})"
+    if found["within_10_ci95"] is not None:  # of no rows there is nothing to say
+        low, high = found["within_10_ci95"]
+        shares[1] += f" ({low * 100:.0f} to {high * 100:.0f})"
     ranks = ["-" if found[name] is None else f"{found[name]:.3f}" for name in ("spearman", "kendall")]
     return [
         str(n), percent(found["median_error"]), percent(found["mape"]), percent(found["p90_error"]), *shares,
-        percent(share(found["bias"])), *ranks,
+        percent(None if found["bias"] is None else share(found["bias"])), *ranks,
     ]  # fmt: skip
 
 
