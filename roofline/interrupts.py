@@ -14,24 +14,22 @@ def held_while_processes_start() -> Iterator[None]:
     """Have an interrupt wait until the end of the block; it is not lost, and no process sees it that starts in there.
 
     Such a process has SIGINT blocked from its first instruction on (sigprocmask(2): a mask is kept across fork and
-    execve), as one that is interrupted while it starts dies with a traceback. Windows has no masks: there, and in
-    processes that start later, `ignore` has to do.
+    execve), as one that is interrupted while it starts dies with a traceback. Nothing is held on Windows, which has no
+    masks, nor in other threads than the first, which handle no signals: there `ignore` has to do.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    if sys.platform != "win32":
-        from multiprocessing import resource_tracker
+    from multiprocessing import resource_tracker
 
-        resource_tracker.ensure_running()  # or else it is started beside the first process, and unblocks SIGINT
+    resource_tracker.ensure_running()  # or else it is started beside the first process, and unblocks SIGINT
+    came: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # another thread may receive it
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if sys.platform != "win32" else ()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        if sys.platform != "win32":
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
         if came:
             signal.raise_signal(signal.SIGINT)

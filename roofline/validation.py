@@ -250,8 +250,6 @@ def validate(
     Raises:
         RooflineError: Nothing can be predicted, or nothing measured.
     """
-    from roofline.measurement import api
-
     how, notes = how or Setup(), tuple(notes)
     asked = [replace(each, mode=how.mode, dtype=how.dtype) for each in asked]
     predictions = predict_models(asked, estimators, judged=judged, layers=per_layer, progress=predicting)
@@ -268,16 +266,11 @@ def validate(
         )
 
     for group in _groups(predictions.models):
-        first = group[0].asked
         try:
             runs.append(
-                api.measure_models(
-                    [model.asked.reference for model in group],
-                    processes=processes, per_layer=per_layer, progress=progress,
-                    device=how.device, mode=how.mode, dtype=how.dtype, threads=how.threads,
-                    keep_memory=how.keep_memory, anchor_reference_s=reference_s,
-                    batch=first.batch, input_size=first.input_size, arguments=dict(first.arguments),
-                    **options,
+                _measured(
+                    group, how, anchor_reference_s=reference_s,
+                    processes=processes, per_layer=per_layer, progress=progress, **options,
                 )
             )  # fmt: skip
         except RooflineError as error:
@@ -288,7 +281,7 @@ def validate(
                 raise
             runs[-1] = replace(runs[-1], is_interrupted=True)
             break
-        built_with.append(first.arguments)
+        built_with.append(group[0].asked.arguments)
         if runs[-1].is_interrupted:
             break
         if runs[-1].anchor:  # all at one reference state
@@ -310,6 +303,19 @@ def _groups(models: Sequence[PredictedModel]) -> list[list[PredictedModel]]:
     return [
         group[start : start + MODELS_A_RUN] for group in groups.values() for start in range(0, len(group), MODELS_A_RUN)
     ]
+
+
+def _measured(group: Sequence[PredictedModel], how: Setup, **options: Any) -> Run:
+    """A run of models that `_groups` has put together."""
+    from roofline.measurement import api
+
+    first = group[0].asked
+    return api.measure_models(
+        [model.asked.reference for model in group],
+        device=how.device, mode=how.mode, dtype=how.dtype, threads=how.threads, keep_memory=how.keep_memory,
+        batch=first.batch, input_size=first.input_size, arguments=dict(first.arguments),
+        **options,
+    )  # fmt: skip
 
 
 def _told(arguments: Mapping[str, Any]) -> str:
